@@ -1,0 +1,162 @@
+package tasks_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/forebay-queue/forebay/tasks"
+)
+
+func TestDecodeJobReadsEveryField(t *testing.T) {
+	t.Parallel()
+	job, err := tasks.DecodeJob([]byte(`{"v":1,"id":"a-1","task_type":"fast_summary","model":["m1","m2"],"profile":"p",
+		"tier":"low","request":{"messages":[],"x_unknown":1.50},"kind":"chat","priority":"bulk",
+		"run_at":"2026-01-02T03:04:05Z","deadline":"2026-01-03T03:04:05Z","max_retries":0,"retention":"48h",
+		"tenant":"acme","metadata":{"k":"<v>"}}`))
+	require.NoError(t, err)
+	require.NoError(t, job.Validate())
+	assert.Equal(t, tasks.Models{"m1", "m2"}, job.Model)
+	assert.JSONEq(t, `{"messages":[],"x_unknown":1.50}`, string(job.Request))
+	assert.Equal(t, tasks.Duration(48*time.Hour), job.Retention)
+	require.NotNil(t, job.MaxRetries)
+	assert.Zero(t, *job.MaxRetries, "0 is once, not the default")
+
+	encoded, err := tasks.Encode(job)
+	require.NoError(t, err)
+	again, err := tasks.DecodeRecord(encoded)
+	require.NoError(t, err)
+	assert.Equal(t, job, again)
+	assert.Contains(t, string(encoded), `"<v>"`, "texts stand unescaped")
+	assert.Contains(t, string(encoded), `1.50`, "numbers of a request stay as they were written")
+}
+
+func TestDecodeJobRefusals(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ name, json, want string }{
+		{"nothing", ``, "cannot be read near byte 0: EOF"},
+		{"no JSON", `{"id": `, "cannot be read near byte 0: unexpected EOF"},
+		{"bad syntax", `{"id" 3}`, "not JSON at byte 7: invalid character '3' after object key"},
+		{"no object", `["a"]`, "a job must be a JSON object, not an array"},
+		{"two objects", `{"id":"a"} {"id":"b"}`, "something follows the job at byte 10; send one JSON object"},
+		{"unknown field", `{"modell":"m"}`, "modell: unknown field; see docs/jobs.md for the fields of a job"},
+		{"wrong type", `{"id": 7}`, "id: must be a string, not a number"},
+		{"number", `{"max_retries": "x"}`, "max_retries: must be a whole number, not a string"},
+		{"duration", `{"retention": "soon"}`, `cannot be read near byte 21: "soon" is not a duration such as "90s" or "24h"`},
+		{"webhook", `{"webhook": {"url": "https://a"}}`, "webhook: `webhook` is not available yet; leave it out"},
+		{"reply_stream", `{"reply_stream": "a"}`, "reply_stream: `reply_stream` is not available yet; leave it out"},
+		{"accept", `{"accept": {}}`, "accept: `accept` is not available yet; leave it out"},
+		{"cache", `{"cache": "use"}`, "cache: `cache` is not available yet; leave it out"},
+		{"max_cost_usd", `{"max_cost_usd": 1}`, "max_cost_usd: `max_cost_usd` is not available yet; leave it out"},
+		{"not UTF-8", "{\"id\":\"\xff\"}", "not valid UTF-8 at byte 7"},
+		{"too large", `{"input":"` + strings.Repeat("a", tasks.MaxJobBytes) + `"}`, "the job has 8388620 bytes; at most 8388608 are accepted"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := tasks.DecodeJob([]byte(test.json))
+			require.ErrorIs(t, err, tasks.ErrInvalidJob)
+			assert.EqualError(t, err, test.want)
+		})
+	}
+}
+
+func TestValidateNamesEveryProblem(t *testing.T) {
+	t.Parallel()
+	late := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	early := late.Add(-time.Hour)
+	negative := -1
+	for _, test := range []struct {
+		name string
+		job  tasks.Job
+		want []string
+	}{
+		{"empty", tasks.Job{}, []string{
+			"input: is missing or empty; give a text as input or the body of the call as request",
+			"task_type: is missing; name a task type, or a tier, profile or model",
+		}},
+		{"everything", tasks.Job{
+			V: 9, ID: "a b", TaskType: "x/y", Tenant: "ü", Model: tasks.Models{""}, Priority: "urgent", Kind: "image",
+			MaxRetries: &negative, Retention: -1, RunAt: &late, Deadline: &early,
+			Input: "a", Request: []byte(`{}`), Metadata: map[string]string{"": "x"},
+		}, []string{
+			"deadline: must be after run_at",
+			"id: must be 1 to 128 characters of A-Z a-z 0-9 _ -",
+			"input: stands beside request; give exactly one of them",
+			"kind: must be chat or embedding",
+			"max_retries: must be 0 to 1000, got -1",
+			"metadata: keys have 1 to 64 characters and values at most 512",
+			"model: must be one model or a list of 1 to 16 models",
+			"priority: must be critical, default or bulk",
+			"retention: must be 0s to 8784h0m0s, got -1ns",
+			"task_type: must be 1 to 64 characters of A-Z a-z 0-9 _ . -",
+			"tenant: must be 1 to 64 characters of A-Z a-z 0-9 _ . -",
+			"v: this build speaks version 1 of the contract, the job says 9",
+		}},
+		{"request", tasks.Job{TaskType: "t", Request: []byte(`{"stream": true, "model": "m"}`)}, []string{
+			"request.model: name the model in the job's own field `model`",
+			"request.stream: a queued job cannot stream; leave it out",
+		}},
+		{"request is a list", tasks.Job{TaskType: "t", Request: []byte(`[]`)}, []string{
+			"request: must be a JSON object: the body of the call without its model",
+		}},
+		{"stream false", tasks.Job{TaskType: "t", Request: []byte(`{"stream": false}`)}, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			err := test.job.Validate()
+			if test.want == nil {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorIs(t, err, tasks.ErrInvalidJob)
+			assert.Equal(t, test.want, strings.Split(err.Error(), "\n"))
+		})
+	}
+}
+
+func TestFingerprintIsOfWhatIsAsked(t *testing.T) {
+	t.Parallel()
+	base := tasks.Job{ID: "a", TaskType: "t", Request: []byte(`{"a": 1}`), Tenant: "default"}
+	same := base
+	same.ID, same.Priority, same.Request = "b", tasks.PriorityBulk, []byte(`{ "a":1 }`)
+	now := time.Now()
+	same.Deadline = &now
+	other := base
+	other.Tenant = "acme"
+
+	print := func(job tasks.Job) string {
+		fingerprint, err := tasks.Fingerprint(job)
+		require.NoError(t, err)
+		return fingerprint
+	}
+	assert.Equal(t, print(base), print(same))
+	assert.NotEqual(t, print(base), print(other))
+}
+
+func FuzzDecodeJob(f *testing.F) {
+	f.Add([]byte(`{"task_type":"t","input":"x"}`))
+	f.Add([]byte(`{"model":["a"],"request":{"messages":[]},"metadata":{"a":"b"},"retention":"1h"}`))
+	f.Add([]byte(`{"webhook":1}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		job, err := tasks.DecodeJob(data)
+		if err != nil {
+			require.ErrorIs(t, err, tasks.ErrInvalidJob, "every refusal says why")
+			return
+		}
+		if job.Validate() != nil {
+			return
+		}
+		encoded, err := tasks.Encode(job)
+		require.NoError(t, err)
+		again, err := tasks.DecodeJob(encoded)
+		require.NoError(t, err, "what was accepted is accepted again: %s", encoded)
+		first, err := tasks.Fingerprint(job)
+		require.NoError(t, err)
+		second, err := tasks.Fingerprint(again)
+		require.NoError(t, err)
+		require.Equal(t, first, second)
+	})
+}

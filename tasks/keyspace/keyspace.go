@@ -1,0 +1,74 @@
+// Package keyspace builds every Redis key of Forebay. No other package writes a key by hand, and no script builds
+// one: what a script touches comes in through KEYS.
+//
+// Keys that one script needs together share a hash tag, the part in braces, and so a slot of Redis Cluster: all of
+// an account's state, all of a job's record.
+package keyspace
+
+// DefaultPrefix stands before every key of a deployment that does not choose its own.
+const DefaultPrefix = "forebay:"
+
+// Keyspace builds the keys of one deployment.
+type Keyspace struct{ prefix string }
+
+// New returns the keyspace with the given prefix. An empty prefix means DefaultPrefix.
+func New(prefix string) Keyspace {
+	if prefix == "" {
+		prefix = DefaultPrefix
+	}
+	return Keyspace{prefix: prefix}
+}
+
+// Prefix is what stands before every key.
+func (k Keyspace) Prefix() string { return k.prefix }
+
+// Job is the record of a job: a hash.
+func (k Keyspace) Job(id string) string { return k.prefix + "{job:" + id + "}" }
+
+// JobDone is the channel on which the commit of a job's result is published.
+func (k Keyspace) JobDone(id string) string { return k.prefix + "{job:" + id + "}:done" }
+
+// Endpoint is the breaker of an endpoint, with its latency and counters: a hash.
+func (k Keyspace) Endpoint(account, endpoint string) string {
+	return k.account(account) + ":ep:" + endpoint
+}
+
+// ModelLimits is what holds for one model on an account, such as its cooldown: a hash.
+func (k Keyspace) ModelLimits(account, model string) string {
+	return k.account(account) + ":limits:" + model
+}
+
+// EndpointModelLimits is what holds for one model at one endpoint, such as that it is not served there: a hash.
+func (k Keyspace) EndpointModelLimits(account, endpoint, model string) string {
+	return k.account(account) + ":ep:" + endpoint + ":limits:" + model
+}
+
+// Index is one shard of an index of job ids: a sorted set. The name is "open" (scored by deadline),
+// "ended" (by end) or "dead" (by death); scores are milliseconds since the epoch.
+func (k Keyspace) Index(shard int, name string) string {
+	const digits = "0123456789abcdef"
+	return k.prefix + "{idx:" + digits[shard:shard+1] + "}:" + name
+}
+
+// IndexShards is the number of shards of every index.
+const IndexShards = 16
+
+// IndexShard is the shard that a job's id belongs to (FNV-1a of the id).
+func IndexShard(id string) int {
+	hash := uint32(2166136261)
+	for i := range len(id) {
+		hash = (hash ^ uint32(id[i])) * 16777619
+	}
+	return int(hash % IndexShards)
+}
+
+// Worker is the liveness key of a worker process: it exists while the process lives.
+func (k Keyspace) Worker(id string) string { return k.prefix + "workers:" + id }
+
+// Workers is the pattern that finds the liveness keys of all workers.
+func (k Keyspace) Workers() string { return k.prefix + "workers:*" }
+
+// Cancel is the channel on which the ids of cancelled jobs are published.
+func (k Keyspace) Cancel() string { return k.prefix + "cancel" }
+
+func (k Keyspace) account(name string) string { return k.prefix + "{acct:" + name + "}" }

@@ -1,0 +1,93 @@
+package tasks
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Result is what a job's user reads: where the job stands, and once it has ended, what came of it.
+type Result struct {
+	ID       string `json:"id"`
+	Status   Status `json:"status"`
+	TaskType string `json:"task_type,omitempty"`
+	Tenant   string `json:"tenant,omitempty"`
+	// Run counts how often the job was opened: 1, and one more for every explicit retry after its end.
+	Run int `json:"run,omitempty"`
+	// Waiting says what a queued job waits for.
+	Waiting *Waiting `json:"waiting,omitempty"`
+
+	// Model, Tier, Endpoint and Region say who gave the answer.
+	Model    string `json:"model,omitempty"`
+	Tier     string `json:"tier,omitempty"`
+	Endpoint string `json:"endpoint,omitempty"`
+	Region   string `json:"region,omitempty"`
+	// Text is the answer's text, for people. Response is the provider's whole body, byte for byte as it came.
+	Text     string          `json:"text,omitempty"`
+	Response json.RawMessage `json:"response,omitempty"`
+	Usage    *Usage          `json:"usage,omitempty"`
+	// CostUSD is what all attempts of the job cost, in US dollars.
+	CostUSD  float64   `json:"cost_usd"`
+	Attempts []Attempt `json:"attempts,omitempty"`
+	// Retries is how many failed deliveries were spent.
+	Retries int `json:"retries,omitempty"`
+	// Error says why the job did not succeed, or, while it is retrying, why its last delivery failed.
+	Error *Failure `json:"error,omitempty"`
+
+	CreatedAt  *time.Time `json:"created_at,omitempty"`
+	StartedAt  *time.Time `json:"started_at,omitempty"`
+	FinishedAt *time.Time `json:"finished_at,omitempty"`
+
+	Metadata map[string]string `json:"metadata,omitempty"`
+}
+
+// Waiting says what a job waits for.
+type Waiting struct {
+	// Reason is a short word: "scheduled", "backoff", "breaker_open", "cooldown", "probe_out", "attempt_open".
+	Reason string `json:"reason"`
+	// Route is "model@endpoint" of the nearest route, where there is one.
+	Route string    `json:"route,omitempty"`
+	Since time.Time `json:"since"`
+	Until time.Time `json:"until"`
+}
+
+// Usage is what the provider counted, in tokens.
+type Usage struct {
+	PromptTokens     int `json:"prompt_tokens"`
+	CompletionTokens int `json:"completion_tokens"`
+	TotalTokens      int `json:"total_tokens"`
+}
+
+// Attempt is one call to one endpoint, as the ledger keeps it. Its intent is written before the call is sent and
+// its end after; an attempt without an end is maybe billed.
+type Attempt struct {
+	// Seq numbers the attempts of a job from 1, over all its deliveries and runs.
+	Seq int `json:"seq"`
+	Run int `json:"run"`
+	// Delivery identifies the delivery that made the call.
+	Delivery string `json:"delivery"`
+	// Worker identifies the worker process that made the call.
+	Worker   string `json:"worker"`
+	Model    string `json:"model"`
+	Endpoint string `json:"endpoint"`
+	Account  string `json:"account"`
+	Region   string `json:"region,omitempty"`
+	// Probe marks the call that tried an endpoint whose breaker was half-open.
+	Probe     bool      `json:"probe,omitempty"`
+	StartedAt time.Time `json:"started_at"`
+	// CallDeadline is when the call ends at the latest. Another delivery of the job makes no call before
+	// CallDeadline + 5s unless the worker is gone.
+	CallDeadline time.Time `json:"call_deadline"`
+
+	// Ended is false while the call is out, and for ever if its worker died.
+	Ended     bool  `json:"ended"`
+	LatencyMS int64 `json:"latency_ms,omitempty"`
+	// Class is empty for an attempt that was answered well.
+	Class      Class  `json:"class,omitempty"`
+	Code       string `json:"code,omitempty"`
+	HTTPStatus int    `json:"http_status,omitempty"`
+	Usage      *Usage `json:"usage,omitempty"`
+	// CostUSD is what the answer cost, by the catalog's prices.
+	CostUSD float64 `json:"cost_usd,omitempty"`
+	// MaybeBilled marks a call that may have been received without its price being known.
+	MaybeBilled bool `json:"maybe_billed,omitempty"`
+}

@@ -1,0 +1,124 @@
+package tasks
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+var (
+	idPattern   = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
+	namePattern = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+)
+
+// The limits of a job's fields.
+const (
+	maxMetadata      = 16
+	maxMetadataKey   = 64
+	maxMetadataValue = 512
+	maxMaxRetries    = 1000
+	maxModels        = 16
+	maxRetention     = 366 * 24 * time.Hour
+)
+
+// ValidName reports whether name can be that of an endpoint, account, tenant, tier or task type.
+func ValidName(name string) bool { return namePattern.MatchString(name) }
+
+// ValidID reports whether id can be a job's.
+func ValidID(id string) bool { return idPattern.MatchString(id) }
+
+// Validate checks everything about the job that needs no catalog. It joins all it finds: each problem is a
+// *FieldError and wraps ErrInvalidJob.
+func (j *Job) Validate() error {
+	var problems []error
+	refuse := func(field, format string, args ...any) {
+		problems = append(problems, &FieldError{Field: field, Problem: fmt.Sprintf(format, args...)})
+	}
+	if j.V != 0 && j.V != Version {
+		refuse("v", "this build speaks version %d of the contract, the job says %d", Version, j.V)
+	}
+	if j.ID != "" && !ValidID(j.ID) {
+		refuse("id", "must be 1 to 128 characters of A-Z a-z 0-9 _ -")
+	}
+	if j.TaskType == "" && j.Tier == "" && j.Profile == "" && len(j.Model) == 0 {
+		refuse("task_type", "is missing; name a task type, or a tier, profile or model")
+	}
+	for field, name := range map[string]string{"task_type": j.TaskType, "tier": j.Tier, "profile": j.Profile, "tenant": j.Tenant} {
+		if name != "" && !ValidName(name) {
+			refuse(field, "must be 1 to 64 characters of A-Z a-z 0-9 _ . -")
+		}
+	}
+	if len(j.Model) > maxModels || slices.Contains(j.Model, "") {
+		refuse("model", "must be one model or a list of 1 to %d models", maxModels)
+	}
+	switch j.Priority {
+	case "", PriorityCritical, PriorityDefault, PriorityBulk:
+	default:
+		refuse("priority", "must be critical, default or bulk")
+	}
+	switch j.Kind {
+	case "", KindChat, KindEmbedding:
+	default:
+		refuse("kind", "must be chat or embedding")
+	}
+	if j.MaxRetries != nil && (*j.MaxRetries < 0 || *j.MaxRetries > maxMaxRetries) {
+		refuse("max_retries", "must be 0 to %d, got %d", maxMaxRetries, *j.MaxRetries)
+	}
+	if j.Retention < 0 || time.Duration(j.Retention) > maxRetention {
+		refuse("retention", "must be 0s to %s, got %s", maxRetention, time.Duration(j.Retention))
+	}
+	if j.Deadline != nil && j.RunAt != nil && !j.Deadline.After(*j.RunAt) {
+		refuse("deadline", "must be after run_at")
+	}
+	problems = append(problems, j.validateContent()...)
+	problems = append(problems, j.validateMetadata()...)
+	slices.SortFunc(problems, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(problems...)
+}
+
+func (j *Job) validateContent() []error {
+	switch {
+	case j.Input == "" && len(j.Request) == 0:
+		return []error{&FieldError{Field: "input", Problem: "is missing or empty; give a text as input or the body of the call as request"}}
+	case j.Input != "" && len(j.Request) > 0:
+		return []error{&FieldError{Field: "input", Problem: "stands beside request; give exactly one of them"}}
+	case j.Input != "":
+		if !utf8.ValidString(j.Input) {
+			return []error{&FieldError{Field: "input", Problem: "is not valid UTF-8"}}
+		}
+		return nil
+	}
+	var body map[string]json.RawMessage
+	if err := json.Unmarshal(j.Request, &body); err != nil || body == nil {
+		return []error{&FieldError{Field: "request", Problem: "must be a JSON object: the body of the call without its model"}}
+	}
+	var problems []error
+	if stream, found := body["stream"]; found && string(bytes.TrimSpace(stream)) != "false" {
+		problems = append(problems, &FieldError{Field: "request.stream", Problem: "a queued job cannot stream; leave it out"})
+	}
+	if _, found := body["model"]; found {
+		problems = append(problems, &FieldError{Field: "request.model", Problem: "name the model in the job's own field `model`"})
+	}
+	return problems
+}
+
+func (j *Job) validateMetadata() []error {
+	var problems []error
+	if len(j.Metadata) > maxMetadata {
+		problems = append(problems, &FieldError{Field: "metadata", Problem: fmt.Sprintf("has %d pairs; at most %d are accepted", len(j.Metadata), maxMetadata)})
+	}
+	for _, key := range slices.Sorted(maps.Keys(j.Metadata)) {
+		if key == "" || utf8.RuneCountInString(key) > maxMetadataKey || utf8.RuneCountInString(j.Metadata[key]) > maxMetadataValue {
+			problems = append(problems, &FieldError{Field: "metadata", Problem: fmt.Sprintf("keys have 1 to %d characters and values at most %d", maxMetadataKey, maxMetadataValue)})
+			break
+		}
+	}
+	return problems
+}
