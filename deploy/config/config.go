@@ -1,0 +1,62 @@
+// Package config reads forebay.yaml: where Redis is, how a process works, and the catalog. It is strict. Whatever the
+// file says that Forebay does not know, or cannot use, is refused with its line and column; nothing is ignored.
+package config
+
+import (
+	"time"
+
+	"github.com/forebay-queue/forebay/tasks/catalog"
+)
+
+// Off turns off what is on by default, where a field says that it can be.
+const Off = "off"
+
+// File is a whole forebay.yaml. The catalog's sections stand at the top level beside the others. After Load or Parse
+// every default is filled in and everything but the secrets has been checked: see Check.
+type File struct {
+	Redis   Redis           `yaml:"redis"`
+	Worker  Worker          `yaml:"worker"`
+	HTTP    HTTP            `yaml:"http"`
+	Log     Log             `yaml:"log"`
+	Catalog catalog.Catalog `yaml:",inline"`
+
+	name   string
+	places places
+}
+
+// Redis is where jobs, results and breakers are kept.
+type Redis struct {
+	// URL is redis://host:port/database, rediss:// for TLS or unix:///path. It holds no password.
+	// Defaults to redis://127.0.0.1:6379/0.
+	URL string `yaml:"url"`
+	// URLEnv names the environment variable that holds the URL; that one may hold a password.
+	URLEnv string `yaml:"url_env"`
+	// PasswordEnv names the environment variable that holds the password, PasswordFile the file. At most one.
+	PasswordEnv  string `yaml:"password_env"`
+	PasswordFile string `yaml:"password_file"`
+	// Prefix stands before every key of this deployment. Defaults to "forebay:".
+	Prefix string `yaml:"prefix"`
+}
+
+// Worker is how one worker process works.
+type Worker struct {
+	// Slots is how many jobs it does at once, 1 to 10000. Defaults to 16.
+	Slots int `yaml:"slots"`
+	// DrainTimeout is how long it waits at its end for the calls that are out. It must be longer than the timeout of
+	// every endpoint. Defaults to 2m.
+	DrainTimeout time.Duration `yaml:"drain_timeout"`
+}
+
+// HTTP is what a process answers itself.
+type HTTP struct {
+	// Listen is the address of /healthz, /readyz and /v1/jobs, or Off. Defaults to 127.0.0.1:8080.
+	Listen string `yaml:"listen"`
+}
+
+// Log is what a process writes to its standard error.
+type Log struct {
+	// Level is debug, info, warn or error. Defaults to info.
+	Level string `yaml:"level"`
+	// Format is json, console, or auto: console on a terminal, else json. Defaults to auto.
+	Format string `yaml:"format"`
+}

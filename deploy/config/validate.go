@@ -1,0 +1,153 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/forebay-queue/forebay/tasks/catalog"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
+)
+
+// The documented defaults.
+const (
+	defaultRedisURL     = "redis://127.0.0.1:6379/0"
+	defaultSlots        = 16
+	defaultDrainTimeout = 2 * time.Minute
+	defaultListen       = "127.0.0.1:8080"
+	defaultLogLevel     = "info"
+	defaultLogFormat    = "auto"
+)
+
+const (
+	maxSlots        = 10_000
+	maxDrainTimeout = 2 * time.Hour
+)
+
+var (
+	envPattern    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	prefixPattern = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,64}$`)
+)
+
+// validate fills in the defaults and checks everything that needs no secret. It joins *catalog.PathErrors.
+func (f *File) validate() error {
+	if f.Redis.URLEnv == "" {
+		f.Redis.URL = cmp.Or(f.Redis.URL, defaultRedisURL)
+	}
+	f.Redis.Prefix = cmp.Or(f.Redis.Prefix, keyspace.DefaultPrefix)
+	f.Worker.Slots = cmp.Or(f.Worker.Slots, defaultSlots)
+	f.Worker.DrainTimeout = cmp.Or(f.Worker.DrainTimeout, defaultDrainTimeout)
+	f.HTTP.Listen = cmp.Or(f.HTTP.Listen, defaultListen)
+	f.Log.Level = cmp.Or(f.Log.Level, defaultLogLevel)
+	f.Log.Format = cmp.Or(f.Log.Format, defaultLogFormat)
+
+	var problems []error
+	if err := f.Catalog.Validate(); err != nil {
+		problems = append(problems, parts(err)...)
+	}
+	problems = append(problems, f.Redis.validate()...)
+	problems = append(problems, f.validateWorker()...)
+	if f.HTTP.Listen != Off && !validListen(f.HTTP.Listen) {
+		problems = append(problems, refuse("must be an address and port such as 127.0.0.1:8080, or off", "http", "listen"))
+	}
+	if levels := []string{"debug", "info", "warn", "error"}; !slices.Contains(levels, f.Log.Level) {
+		problems = append(problems, refuse("must be debug, info, warn or error", "log", "level"))
+	}
+	if formats := []string{"auto", "console", "json"}; !slices.Contains(formats, f.Log.Format) {
+		problems = append(problems, refuse("must be auto, console or json", "log", "format"))
+	}
+	return errors.Join(problems...)
+}
+
+func refuse(problem string, path ...string) error {
+	return &catalog.PathError{Path: path, Problem: problem}
+}
+
+func (r Redis) validate() []error {
+	var problems []error
+	if r.URL != "" {
+		if problem := redisURLProblem(r.URL); problem != "" {
+			problems = append(problems, refuse(problem, "redis", "url"))
+		}
+	}
+	if r.URL != "" && r.URLEnv != "" {
+		problems = append(problems, refuse("stands beside url; give one of them", "redis", "url_env"))
+	}
+	if r.URLEnv != "" && !envPattern.MatchString(r.URLEnv) {
+		problems = append(problems, refuse("must be the name of an environment variable, such as REDIS_URL; the URL itself stands in url", "redis", "url_env"))
+	}
+	if r.PasswordEnv != "" && !envPattern.MatchString(r.PasswordEnv) {
+		problems = append(problems, refuse("must be the name of an environment variable, such as REDIS_PASSWORD; the password itself never stands in the file", "redis", "password_env"))
+	}
+	if r.PasswordEnv != "" && r.PasswordFile != "" {
+		problems = append(problems, refuse("stands beside password_env; give one of them", "redis", "password_file"))
+	}
+	if !prefixPattern.MatchString(r.Prefix) {
+		problems = append(problems, refuse("must be 1 to 64 characters of A-Z a-z 0-9 _ . : -", "redis", "prefix"))
+	}
+	return problems
+}
+
+// redisURLProblem says what is wrong with a URL and repeats nothing of it: it may hold a password.
+func redisURLProblem(raw string) string {
+	const example = "must be redis://host:port/database, rediss://host:port/database or unix:///path"
+	parsed, err := url.Parse(raw)
+	if err != nil {
+		return example
+	}
+	if _, literal := parsed.User.Password(); literal {
+		return "holds a password, and secrets never stand in the file: name its environment variable in password_env, or its file in password_file"
+	}
+	if _, err := redis.ParseURL(raw); err != nil {
+		return example
+	}
+	return ""
+}
+
+func validListen(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	number, err := strconv.Atoi(port)
+	return err == nil && number >= 0 && number <= 65535
+}
+
+func (f *File) validateWorker() []error {
+	var problems []error
+	if f.Worker.Slots < 1 || f.Worker.Slots > maxSlots {
+		problems = append(problems, refuse(fmt.Sprintf("must be 1 to %d, got %d", maxSlots, f.Worker.Slots), "worker", "slots"))
+	}
+	if f.Worker.DrainTimeout < time.Second || f.Worker.DrainTimeout > maxDrainTimeout {
+		return append(problems, refuse(fmt.Sprintf("must be 1s to %s, got %s", catalog.FormatDuration(maxDrainTimeout), catalog.FormatDuration(f.Worker.DrainTimeout)), "worker", "drain_timeout"))
+	}
+	slowest := slowestEndpoint(&f.Catalog)
+	if slowest == nil || slowest.Timeout < f.Worker.DrainTimeout {
+		return problems
+	}
+	if f.places.has("worker", "drain_timeout") {
+		return append(problems, refuse(fmt.Sprintf("must be longer than the longest timeout of an endpoint, or a shutdown cuts off calls that are paid for; that of %s is %s",
+			slowest.Name, catalog.FormatDuration(slowest.Timeout)), "worker", "drain_timeout"))
+	}
+	return append(problems, refuse(fmt.Sprintf("must be shorter than worker.drain_timeout, or a shutdown cuts off calls that are paid for; set that to more than %s (it defaults to %s)",
+		catalog.FormatDuration(slowest.Timeout), catalog.FormatDuration(defaultDrainTimeout)), "endpoints", slowest.Name, "timeout"))
+}
+
+func slowestEndpoint(c *catalog.Catalog) *catalog.Endpoint {
+	var slowest *catalog.Endpoint
+	for _, name := range slices.Sorted(maps.Keys(c.Endpoints)) {
+		if endpoint := c.Endpoints[name]; endpoint != nil && (slowest == nil || endpoint.Timeout > slowest.Timeout) {
+			slowest = endpoint
+		}
+	}
+	return slowest
+}
