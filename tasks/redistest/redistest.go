@@ -44,7 +44,13 @@ func InBubble(t testing.TB) (*redis.Client, *miniredis.Miniredis) {
 	server := miniredis.NewMiniRedis()
 	server.ClockTTL(true)
 	options := Options("embedded:6379")
-	options.Dialer = func(context.Context, string, string) (net.Conn, error) { return server.Dial() }
+	options.Dialer = func(context.Context, string, string) (net.Conn, error) {
+		conn, err := server.Dial()
+		if err != nil {
+			return nil, err
+		}
+		return newBufferedConn(conn), nil
+	}
 	client := redis.NewClient(options)
 	t.Cleanup(func() {
 		_ = client.Close()

@@ -1,0 +1,185 @@
+package producer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/envelope"
+	"github.com/forebay-queue/forebay/tasks/jobstore"
+)
+
+// A chunk of EnqueueMany is written in one pipeline.
+const (
+	chunkJobs  = 256
+	chunkBytes = 4 << 20
+)
+
+// Receipt says which job was accepted.
+type Receipt struct {
+	// Index is the job's place among those handed to EnqueueMany, from 0.
+	Index int
+	// ID is the job's. It is set as soon as the job is found valid, also beside an error.
+	ID string
+	// Created is false for a job that had been accepted before.
+	Created bool
+	// Status is queued for a new job; a job that was there is as far as it is.
+	Status tasks.Status
+}
+
+// Enqueue accepts a job: once it returns without an error, the job is done or ended with a reason.
+//
+// A job that was accepted before, with the same id and asking for the same, is returned as it stands and not done
+// twice; with the same id and asking for something else it is an ErrIDConflict. A job that is not valid is an error
+// that wraps tasks.ErrInvalidJob and names the field. After ErrUnaccepted, enqueue it again under the receipt's id.
+func (c *Client) Enqueue(ctx context.Context, job tasks.Job) (Receipt, error) {
+	receipts, errs := c.accept(ctx, []tasks.Job{job}, 0)
+	return receipts[0], errs[0]
+}
+
+// EnqueueMany is Enqueue for any number of jobs, written in pipelines. It yields a receipt or an error for every job
+// it has taken, in order; a job that is refused does not touch the others, which go on. It takes jobs only as its
+// results are read, a few hundred ahead, and none after ctx has ended.
+func (c *Client) EnqueueMany(ctx context.Context, jobs iter.Seq[tasks.Job]) iter.Seq2[Receipt, error] {
+	return func(yield func(Receipt, error) bool) {
+		first := 0
+		for chunk := range chunks(jobs) {
+			receipts, errs := c.accept(ctx, chunk, first)
+			for i, receipt := range receipts {
+				if !yield(receipt, errs[i]) {
+					return
+				}
+			}
+			if ctx.Err() != nil {
+				return
+			}
+			first += len(chunk)
+		}
+	}
+}
+
+// chunks cuts jobs into pieces that one pipeline may hold.
+func chunks(jobs iter.Seq[tasks.Job]) iter.Seq[[]tasks.Job] {
+	return func(yield func([]tasks.Job) bool) {
+		var chunk []tasks.Job
+		var size int
+		for job := range jobs {
+			chunk = append(chunk, job)
+			size += len(job.Input) + len(job.Request)
+			if len(chunk) < chunkJobs && size < chunkBytes {
+				continue
+			}
+			if !yield(chunk) {
+				return
+			}
+			chunk, size = nil, 0
+		}
+		if len(chunk) > 0 {
+			yield(chunk)
+		}
+	}
+}
+
+// accept takes jobs in: record, index, task, in this order. Each step may be repeated, so that enqueueing a job again
+// mends whatever a crash has left between them.
+func (c *Client) accept(ctx context.Context, jobs []tasks.Job, first int) ([]Receipt, []error) {
+	receipts, errs := make([]Receipt, len(jobs)), make([]error, len(jobs))
+	var prepared []jobstore.NewJob
+	var places []int // of the prepared jobs, among all
+	for i, job := range jobs {
+		receipts[i].Index, receipts[i].ID = first+i, job.ID
+		ready, err := c.prepare(job)
+		if err != nil {
+			errs[i] = err
+			continue
+		}
+		receipts[i].ID = ready.Job.ID
+		prepared, places = append(prepared, ready), append(places, i)
+	}
+	if len(prepared) == 0 {
+		return receipts, errs
+	}
+	outcomes, err := within(ctx, func() ([]outcome, error) { return c.write(ctx, prepared), nil })
+	for at, i := range places {
+		if err != nil {
+			errs[i] = unaccepted(receipts[i].ID, err)
+			continue
+		}
+		receipts[i].Created, receipts[i].Status = outcomes[at].created.Created, outcomes[at].created.Status
+		errs[i] = outcomes[at].err
+	}
+	return receipts, errs
+}
+
+func (c *Client) prepare(job tasks.Job) (jobstore.NewJob, error) {
+	if c.catalog == nil {
+		return jobstore.NewJob{}, errors.New("enqueue: this client has no catalog; give it Config.Catalog")
+	}
+	prepared, fingerprint, err := c.catalog.Prepare(job, time.Now())
+	if err != nil {
+		if tasks.ValidID(job.ID) {
+			err = fmt.Errorf("job %s: %w", job.ID, err)
+		}
+		return jobstore.NewJob{}, err
+	}
+	return jobstore.NewJob{Job: prepared, Fingerprint: fingerprint}, nil
+}
+
+// outcome is what came of one job that was written.
+type outcome struct {
+	created jobstore.Created
+	err     error
+}
+
+func (c *Client) write(ctx context.Context, jobs []jobstore.NewJob) []outcome {
+	outcomes := make([]outcome, len(jobs))
+	created, errs := c.store.CreateMany(ctx, jobs)
+	var group errgroup.Group
+	group.SetLimit(c.concurrency)
+	for i, job := range jobs {
+		outcomes[i].created = created[i]
+		switch {
+		case errors.Is(errs[i], ErrIDConflict):
+			outcomes[i].err = errs[i]
+		case errs[i] != nil:
+			outcomes[i].err = unaccepted(job.Job.ID, errs[i])
+		case !created[i].Status.Ended():
+			group.Go(func() error {
+				// The record says where its task belongs, not the job that was sent again.
+				job.Job.Priority, job.Job.RunAt = created[i].Priority, nil
+				if !created[i].RunAt.IsZero() {
+					job.Job.RunAt = &created[i].RunAt
+				}
+				if err := c.enqueueTask(ctx, job.Job, created[i].Run); err != nil {
+					outcomes[i].err = unaccepted(job.Job.ID, err)
+				}
+				return nil
+			})
+		}
+	}
+	_ = group.Wait() // errors are the jobs' own
+	return outcomes
+}
+
+// enqueueTask makes sure that a run's task is in its queue.
+func (c *Client) enqueueTask(ctx context.Context, job tasks.Job, run int) error {
+	task, options, err := envelope.New(job, run)
+	if err != nil {
+		return err
+	}
+	_, err = c.queue.EnqueueContext(ctx, task, options...)
+	if err == nil || errors.Is(err, asynq.ErrTaskIDConflict) || errors.Is(err, asynq.ErrDuplicateTask) {
+		return nil
+	}
+	return fmt.Errorf("enqueue the task of job %s: %w", job.ID, err)
+}
+
+func unaccepted(id string, err error) error {
+	return fmt.Errorf("%w: %w; check that Redis runs and enqueue job %s again, which repeats nothing", ErrUnaccepted, err, id)
+}

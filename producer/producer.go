@@ -1,0 +1,206 @@
+// Package producer is the way in for Go programs: it accepts jobs, says how they stand, waits for their results and
+// cancels them. The answers to jobs are made by workers; see package worker.
+package producer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/catalog"
+	"github.com/forebay-queue/forebay/tasks/envelope"
+	"github.com/forebay-queue/forebay/tasks/jobstore"
+)
+
+// What a Client's errors wrap, beside tasks.ErrInvalidJob for a job that is refused.
+var (
+	// ErrNotFound: there is no such job, or no longer.
+	ErrNotFound = jobstore.ErrNotFound
+	// ErrIDConflict: the id belongs to a job that asks for something else.
+	ErrIDConflict = jobstore.ErrIDConflict
+	// ErrNotEnded: the job is to be reopened, and has not ended.
+	ErrNotEnded = jobstore.ErrNotEnded
+	// ErrSucceeded: the job is to be reopened, and has succeeded.
+	ErrSucceeded = jobstore.ErrSucceeded
+	// ErrUnaccepted: Redis could not be asked, so it is not known whether the job was accepted. To enqueue it again
+	// under the same id repeats nothing.
+	ErrUnaccepted = errors.New("it is not known whether the job was accepted")
+)
+
+// Config configures a Client. A zero field means its documented default.
+type Config struct {
+	// Redis is where the jobs are kept. Required. The Client does not close it.
+	Redis redis.UniversalClient
+	// Catalog says what can be asked for; it must have passed its Validate. Required to enqueue, and for nothing else.
+	Catalog *catalog.Catalog
+	// Prefix stands before every key of the job records. Defaults to keyspace.DefaultPrefix.
+	Prefix string
+	// Concurrency is how many tasks EnqueueMany hands to asynq at once. Defaults to 32.
+	Concurrency int
+}
+
+func (c Config) validate() error {
+	var errs []error
+	if c.Redis == nil {
+		errs = append(errs, errors.New("producer: Config.Redis is missing; give it a client of go-redis"))
+	}
+	if c.Concurrency < 0 {
+		errs = append(errs, fmt.Errorf("producer: Config.Concurrency must be at least 1, got %d", c.Concurrency))
+	}
+	return errors.Join(errs...)
+}
+
+// Client accepts jobs and reads them. It may be used by any number of goroutines. Its methods return when their
+// context ends, even while Redis does not answer.
+type Client struct {
+	redis       redis.UniversalClient
+	catalog     *catalog.Catalog
+	store       *jobstore.Store
+	queue       *asynq.Client
+	inspector   *asynq.Inspector
+	concurrency int
+}
+
+// New returns a Client. It sends nothing yet: see Ready.
+func New(config Config) (*Client, error) {
+	if err := config.validate(); err != nil {
+		return nil, err
+	}
+	if config.Concurrency == 0 {
+		config.Concurrency = 32
+	}
+	store, err := jobstore.New(jobstore.Config{Redis: config.Redis, Prefix: config.Prefix})
+	if err != nil {
+		return nil, err
+	}
+	return &Client{
+		redis: config.Redis, catalog: config.Catalog, store: store, concurrency: config.Concurrency,
+		queue:     asynq.NewClientFromRedisClient(config.Redis),
+		inspector: asynq.NewInspectorFromRedisClient(config.Redis),
+	}, nil
+}
+
+// Close ends every Wait. The Redis client stays open.
+func (c *Client) Close() error { return c.store.Close() }
+
+// Ready reports whether Redis answers.
+func (c *Client) Ready(ctx context.Context) error {
+	_, err := within(ctx, func() (string, error) { return c.redis.Ping(ctx).Result() })
+	if err != nil {
+		return fmt.Errorf("reach Redis: %w; check its address and that it runs", err)
+	}
+	return nil
+}
+
+// Get reads how a job stands. It answers ErrNotFound for a job that is not there.
+func (c *Client) Get(ctx context.Context, id string) (tasks.Result, error) {
+	return c.read(ctx, id, c.store.Get)
+}
+
+// Wait returns the job's result once it has ended, for as long as ctx lasts. It asks nobody to hurry: waiting for
+// thousands of jobs at once is cheap.
+func (c *Client) Wait(ctx context.Context, id string) (tasks.Result, error) {
+	return c.read(ctx, id, c.store.Wait)
+}
+
+func (c *Client) read(ctx context.Context, id string, read func(context.Context, string) (*jobstore.Record, error)) (tasks.Result, error) {
+	if err := checkID(id); err != nil {
+		return tasks.Result{}, err
+	}
+	record, err := within(ctx, func() (*jobstore.Record, error) { return read(ctx, id) })
+	if err != nil {
+		return tasks.Result{}, named(id, err)
+	}
+	return record.Result(), nil
+}
+
+// Cancel ends a job that waits at once, as cancelled. A job that runs is ended by its worker: Cancel returns without
+// waiting for that, with the status running, and the job may still succeed if its answer is on its way. A job that
+// has ended is returned as it stands.
+func (c *Client) Cancel(ctx context.Context, id string) (tasks.Result, error) {
+	if err := checkID(id); err != nil {
+		return tasks.Result{}, err
+	}
+	_, err := within(ctx, func() (jobstore.CancelReply, error) {
+		reply, err := c.store.Cancel(ctx, id, "")
+		if err == nil && reply.Cancelled {
+			// A task that stays behind finds the job ended.
+			_ = c.inspector.DeleteTask(envelope.Queue(reply.Priority), envelope.TaskID(id, reply.Run))
+		}
+		return reply, err
+	})
+	if err != nil {
+		return tasks.Result{}, named(id, err)
+	}
+	return c.Get(ctx, id)
+}
+
+// Reopen runs a job again that failed, was cancelled or expired, with all its retries. What its earlier runs cost
+// still counts. A success is ErrSucceeded, a job that has not ended ErrNotEnded. After any other error the job may
+// be reopened without a task; enqueueing it as before mends that.
+func (c *Client) Reopen(ctx context.Context, id string) (tasks.Result, error) {
+	if err := checkID(id); err != nil {
+		return tasks.Result{}, err
+	}
+	record, err := within(ctx, func() (*jobstore.Record, error) {
+		record, err := c.store.Reopen(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		return record, c.enqueueTask(ctx, record.Job, record.Run)
+	})
+	if err != nil {
+		return tasks.Result{}, named(id, err)
+	}
+	return record.Result(), nil
+}
+
+func checkID(id string) error {
+	if !tasks.ValidID(id) {
+		return &tasks.FieldError{Field: "id", Problem: fmt.Sprintf("%.140q is no job's: it must be 1 to 128 characters of A-Z a-z 0-9 _ -", id)}
+	}
+	return nil
+}
+
+// named makes sure that an error says which job it is about. The job store's do.
+func named(id string, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return fmt.Errorf("job %s: %w; the job goes on, ask for it again", id, err)
+	}
+	return err
+}
+
+// within returns what do returns, or ctx's error as soon as ctx ends: by default, go-redis does not look at a
+// context while it reads.
+func within[T any](ctx context.Context, do func() (T, error)) (T, error) {
+	if ctx.Done() == nil {
+		return do()
+	}
+	type answer struct {
+		value T
+		err   error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		value, err := do()
+		answers <- answer{value, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.value, a.err
+	case <-ctx.Done():
+		// An answer that is there goes before the end of the context.
+		select {
+		case a := <-answers:
+			return a.value, a.err
+		case <-time.After(5 * time.Millisecond):
+		}
+		var none T
+		return none, ctx.Err()
+	}
+}

@@ -1,0 +1,92 @@
+package jobstore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/forebay-queue/forebay/tasks"
+)
+
+// maxRereads bounds how often a verb reads a record again because it changed in between.
+const maxRereads = 10
+
+// CancelReply is what came of a cancel.
+type CancelReply struct {
+	// Status is the one that stands: cancelled, running for a job that its worker will end, or the end it had.
+	Status tasks.Status
+	// Cancelled is set when this call has ended the job.
+	Cancelled bool
+	// Asked is set when the job runs and its worker has been asked to end it.
+	Asked bool
+	// Run and Priority say where the job's task is.
+	Run      int
+	Priority tasks.Priority
+}
+
+// Cancel ends a job that waits at once; a running one is asked to end, by a field of its record and on the cancel
+// channel, on which its worker listens. A job that has ended is left alone. An empty tenant is an operator's, who
+// may cancel every job; a job of another tenant is ErrNotFound.
+func (s *Store) Cancel(ctx context.Context, id, tenant string) (CancelReply, error) {
+	for range maxRereads {
+		record, err := s.Get(ctx, id)
+		if err != nil {
+			return CancelReply{}, err
+		}
+		if tenant != "" && tenant != record.Tenant {
+			return CancelReply{}, refused("cancel", id, "not_found")
+		}
+		answer := CancelReply{Run: record.Run, Priority: record.Priority}
+		if record.Status.Ended() {
+			answer.Status = record.Status
+			return answer, nil
+		}
+		word, stands, err := s.cancel(ctx, record)
+		answer.Status = stands
+		switch {
+		case err != nil:
+			return CancelReply{}, err
+		case word == "committed":
+			answer.Cancelled = true
+			return answer, nil
+		case word == "refused":
+			return answer, nil
+		case word == "asked":
+			answer.Asked = true
+			if err := s.redis.Publish(ctx, s.keys.Cancel(), id).Err(); err != nil {
+				return answer, fmt.Errorf("tell the workers to cancel job %s: %w", id, err)
+			}
+			return answer, nil
+		case word != "changed":
+			return CancelReply{}, refused("cancel", id, word)
+		}
+	}
+	return CancelReply{}, fmt.Errorf("cancel job %s: its record changed %d times meanwhile; try again", id, maxRereads)
+}
+
+func (s *Store) cancel(ctx context.Context, record *Record) (word string, stands tasks.Status, err error) {
+	now := time.Now()
+	outcome := record.Outcome(tasks.StatusCancelled, now)
+	outcome.Error = &tasks.Failure{
+		Class: tasks.ClassCancelled, Code: "cancelled_by_user", Message: "cancelled before an answer came",
+		Hint: "reopen the job to run it after all",
+	}
+	result, err := resultText("cancel", record.ID, record.Run, tasks.StatusCancelled, outcome, now)
+	if err != nil {
+		return "", "", err
+	}
+	r, err := s.run(ctx, call{
+		verb: "cancel", id: record.ID, script: cancelScript,
+		keys: []string{s.keys.Job(record.ID), s.keys.JobDone(record.ID)},
+		args: []any{record.Run, record.lastSeq(), result, formatTime(now), milliseconds(record.retention())},
+	})
+	if err != nil || r.word != "committed" {
+		return r.word, tasks.Status(r.text(0)), err
+	}
+	pipe := s.redis.Pipeline()
+	s.index(ctx, pipe, record.ID, indexEnded, now, indexOpen)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return "", "", fmt.Errorf("index job %s, which is cancelled: %w", record.ID, err)
+	}
+	return r.word, tasks.StatusCancelled, nil
+}

@@ -1,0 +1,138 @@
+package jobstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/forebay-queue/forebay/tasks"
+)
+
+// Commit is the end of a job.
+type Commit struct {
+	ID string
+	// Run is the run that the result belongs to.
+	Run int
+	// Delivery is the one that commits. It makes the commit repeatable: the same delivery committing the same
+	// status once more is told that it has committed. Empty for whoever ends a job without a delivery.
+	Delivery string
+	// Status is one of the four ends.
+	Status tasks.Status
+	// Result is what came of it, best begun by Record.Outcome: a script reads no JSON, so it cannot add up what
+	// the attempts cost. Response and Attempts in it are not used. FinishedAt defaults to now.
+	Result tasks.Result
+	// Response is the provider's body. It is kept byte for byte.
+	Response []byte
+	// Attempt is the end of the call that brought the result, if it is not written yet. It is written even when
+	// the commit is refused.
+	Attempt *tasks.Attempt
+	// Retention is how long the record is kept. Defaults to DefaultRetention. A failed job's record is kept until
+	// it is reopened.
+	Retention time.Duration
+}
+
+// Committed is the answer to a commit.
+type Committed struct {
+	// Committed is false when the job had ended already, or belongs to a newer run.
+	Committed bool
+	// Status is the one that stands.
+	Status tasks.Status
+}
+
+// Commit ends the job, if it has not ended and the run is the current one, and tells everybody who waits for it.
+// It answers ErrNotFound for a record that is not there. After an error that may be temporary it is to be repeated:
+// the answer can say Committed beside an error that is the index's.
+func (s *Store) Commit(ctx context.Context, commit Commit) (Committed, error) {
+	pipe := s.redis.Pipeline()
+	pending, err := s.CommitOn(ctx, pipe, commit)
+	if err != nil {
+		return Committed{}, err
+	}
+	execute(ctx, pipe)
+	return pending.Reply(ctx)
+}
+
+// CommitOn is Commit in the caller's pipeline, where it may travel with what settles the call's endpoint. The index
+// follows in the same pipeline, on the expectation that the commit is accepted; Reply mends it where it was not.
+func (s *Store) CommitOn(ctx context.Context, pipe redis.Pipeliner, commit Commit) (*Pending[Committed], error) {
+	finishedAt := time.Now()
+	if commit.Result.FinishedAt != nil {
+		finishedAt = *commit.Result.FinishedAt
+	}
+	c, err := s.commitCall(commit, finishedAt)
+	if err != nil {
+		return nil, err
+	}
+	var index []redis.Cmder
+	pending := pend(ctx, s, pipe, c, func(ctx context.Context, r reply) (Committed, error) {
+		return s.readCommitted(ctx, c, r, index)
+	})
+	index = s.index(ctx, pipe, commit.ID, indexOf(commit.Status), finishedAt, indexOpen)
+	return pending, nil
+}
+
+func (s *Store) commitCall(commit Commit, finishedAt time.Time) (call, error) {
+	const verb = "commit"
+	if !commit.Status.Ended() {
+		return call{}, fmt.Errorf("commit job %s: the status %q is not an end", commit.ID, commit.Status)
+	}
+	result, err := resultText(verb, commit.ID, commit.Run, commit.Status, commit.Result, finishedAt)
+	if err != nil {
+		return call{}, err
+	}
+	seq, end, err := endOf(verb, commit.ID, commit.Attempt)
+	if err != nil {
+		return call{}, err
+	}
+	keep := commit.Retention
+	if keep <= 0 {
+		keep = DefaultRetention
+	}
+	if commit.Status == tasks.StatusFailed {
+		keep = 0
+	}
+	return call{
+		verb: verb, id: commit.ID, script: commitScript, keys: []string{s.keys.Job(commit.ID), s.keys.JobDone(commit.ID)},
+		args: []any{
+			commit.Run, commit.Delivery, string(commit.Status), result, commit.Response, formatTime(finishedAt),
+			milliseconds(keep), seq, end,
+		},
+	}, nil
+}
+
+func (s *Store) readCommitted(ctx context.Context, c call, r reply, index []redis.Cmder) (Committed, error) {
+	stands := tasks.Status(r.text(0))
+	switch r.word {
+	case "committed":
+		for _, command := range index {
+			if err := command.Err(); err != nil {
+				return Committed{Committed: true, Status: stands}, fmt.Errorf("index job %s: %w", c.id, err)
+			}
+		}
+		return Committed{Committed: true, Status: stands}, nil
+	case "refused", "stale_run":
+		record, err := s.Get(ctx, c.id)
+		if err == nil {
+			err = s.Reindex(ctx, record)
+		}
+		return Committed{Status: stands}, err
+	case "not_found":
+		return Committed{}, errors.Join(refused(c.verb, c.id, r.word), s.unindex(ctx, c.id))
+	}
+	return Committed{}, refused(c.verb, c.id, r.word)
+}
+
+// resultText is a result as the record keeps it: without what stands in other fields.
+func resultText(verb, id string, run int, status tasks.Status, result tasks.Result, finishedAt time.Time) (string, error) {
+	result.ID, result.Run, result.Status = id, run, status
+	result.Response, result.Attempts, result.Waiting = nil, nil, nil
+	result.CreatedAt, result.StartedAt = millisecondsOf(result.CreatedAt), millisecondsOf(result.StartedAt)
+	result.FinishedAt = millisecondsOf(&finishedAt)
+	return encode(verb, id, result)
+}
+
+// milliseconds rounds up: a record is never kept for less than asked, and never for 0 ms.
+func milliseconds(d time.Duration) int64 { return int64((d + time.Millisecond - 1) / time.Millisecond) }

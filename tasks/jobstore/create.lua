@@ -1,0 +1,34 @@
+-- create: write the record of a new job, or find that it is there.
+--
+-- KEYS[1]  hash  {job:<id>}
+-- ARGV[1]  text  fingerprint
+-- ARGV[2]  text  tenant
+-- ARGV[3]  json  the job
+-- ARGV[4]  text  task type, or empty
+-- ARGV[5]  text  priority
+-- ARGV[6]  time  created_at
+-- ARGV[7]  time  run_at, or empty
+-- ARGV[8]  json  waiting, or empty
+-- RETURNS  {created | exists, status, run, priority, run_at}, of the record as it stands; {conflict}
+-- CLOCK    none
+-- WRITES   only when there is no record
+
+local record = KEYS[1]
+local fingerprint, tenant, job, task_type, priority = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local created_at, run_at, waiting = ARGV[6], ARGV[7], ARGV[8]
+
+local known = redis.call('HMGET', record, 'status', 'run', 'priority', 'run_at', 'fingerprint', 'tenant')
+if known[1] then
+  if known[5] ~= fingerprint or known[6] ~= tenant then
+    return {'conflict'}
+  end
+  return {'exists', known[1], known[2], known[3], known[4] or ''}
+end
+
+redis.call('HSET', record,
+  'status', 'queued', 'job', job, 'fingerprint', fingerprint, 'tenant', tenant, 'priority', priority,
+  'run', '1', 'created_at', created_at)
+if task_type ~= '' then redis.call('HSET', record, 'task_type', task_type) end
+if run_at ~= '' then redis.call('HSET', record, 'run_at', run_at) end
+if waiting ~= '' then redis.call('HSET', record, 'waiting', waiting) end
+return {'created', 'queued', '1', priority, run_at}

@@ -1,0 +1,69 @@
+package jobstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/forebay-queue/forebay/tasks/keyspace"
+)
+
+// Config configures a Store.
+type Config struct {
+	// Redis reads, writes the index, and subscribes. Required. The Store does not close it.
+	Redis redis.UniversalClient
+	// Scripts runs the scripts: a client that merges the commands of concurrent jobs, where there is one (an
+	// AutoPipeliner of go-redis; every script bears being executed again). Defaults to Redis.
+	Scripts redis.Scripter
+	// Prefix stands before every key. Defaults to keyspace.DefaultPrefix.
+	Prefix string
+}
+
+// Store reads and writes the records of jobs. It may be used by any number of goroutines.
+type Store struct {
+	redis   redis.UniversalClient
+	scripts redis.Scripter
+	keys    keyspace.Keyspace
+	hub     *hub
+}
+
+// New returns a Store. It sends nothing yet.
+func New(config Config) (*Store, error) {
+	if config.Redis == nil {
+		return nil, errors.New("job store: Config.Redis is missing; give it a client of go-redis")
+	}
+	if config.Scripts == nil {
+		config.Scripts = config.Redis
+	}
+	return &Store{
+		redis:   config.Redis,
+		scripts: config.Scripts,
+		keys:    keyspace.New(config.Prefix),
+		hub:     newHub(config.Redis),
+	}, nil
+}
+
+// Keys are the keys of the Store's deployment.
+func (s *Store) Keys() keyspace.Keyspace { return s.keys }
+
+// Load loads all scripts into the server, so that pipelines meet none that is unknown. It need not be called: a
+// script that the server does not know, or no longer, is sent again in full.
+func (s *Store) Load(ctx context.Context) error {
+	for _, script := range []*redis.Script{
+		createScript, startScript, beginScript, endScript, orphanScript, commitScript, giveBackScript, cancelScript,
+		reopenScript,
+	} {
+		if err := script.Load(ctx, s.redis).Err(); err != nil {
+			return fmt.Errorf("load the scripts of the job store: %w", err)
+		}
+	}
+	return nil
+}
+
+// Close ends every Wait with ErrClosed. The client stays open.
+func (s *Store) Close() error {
+	s.hub.close()
+	return nil
+}
