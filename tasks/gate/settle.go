@@ -1,0 +1,217 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Effect is what the outcome of a call means to the gate. Whatever the effect, a probe gives its lease back.
+type Effect string
+
+// The effects. "Consecutive" counts skip the effects that say nothing about the endpoint's health.
+const (
+	// Success is an endpoint that works: it ends the consecutive failures, and a probe closes the breaker.
+	Success Effect = "success"
+	// Failure is an endpoint that cannot answer: enough of them in a row open the breaker for Recovery, and that of a
+	// probe opens it again.
+	Failure Effect = "failure"
+	// Ignore is a call that says nothing about the endpoint: one that it rightly refused, or that was cut off by us. It
+	// is counted as a call. The breaker stays half-open after such a probe, and the next attempt may probe.
+	Ignore Effect = "ignore"
+	// Release gives back an admission whose call was never sent. Nothing is counted.
+	Release Effect = "release"
+	// Trip is a failure that does not mend itself within a minute: the breaker opens at once, for LongRecovery.
+	Trip Effect = "trip"
+	// TripAccount is a Trip that opens the breakers of all endpoints of the account.
+	TripAccount Effect = "trip_account"
+	// Throttle is a model that rests on this account, at all its endpoints, for Cooldown. To the breaker it is Ignore.
+	Throttle Effect = "throttle"
+	// NotServed is a model that this endpoint does not have, remembered for NotServed. To the breaker it is Ignore.
+	NotServed Effect = "not_served"
+)
+
+// Effects lists every effect.
+func Effects() []Effect {
+	return []Effect{Success, Failure, Ignore, Release, Trip, TripAccount, Throttle, NotServed}
+}
+
+// Outcome is the report on one admitted call: see Admission.Outcome.
+type Outcome struct {
+	Route  Route
+	Token  string
+	Effect Effect
+	// Generation is the admission's.
+	Generation int64
+	// Latency is that of a Success.
+	Latency time.Duration
+	// For is how long the effect lasts: the cooldown of a Throttle (its Retry-After), the memory of NotServed, the time
+	// a Failure, Trip or TripAccount keeps the breaker open. Defaults to the settings'; so do times that have passed.
+	// Cooldowns and memories are never shortened, nor are the other breakers that TripAccount finds open.
+	For time.Duration
+	// AccountEndpoints are all endpoints of the account, for TripAccount. The route's own may be among them.
+	AccountEndpoints []string
+}
+
+// Change is what happened to a breaker.
+type Change string
+
+// The changes of a breaker.
+const (
+	Unchanged Change = ""
+	// Opened is a closed breaker that opened: a trip.
+	Opened Change = "opened"
+	// Reopened is a probe that failed.
+	Reopened Change = "reopened"
+	// Closed is a probe that succeeded: a recovery.
+	Closed Change = "closed"
+)
+
+// Transition says what a report did.
+type Transition struct {
+	Change Change
+	// Generation is the breaker's, after the report.
+	Generation int64
+	// OthersOpened are the account's other endpoints whose closed breakers a TripAccount opened.
+	OthersOpened []string
+	// Late marks a report from before a change of the breaker, or of a probe whose lease went to another: it was
+	// counted and changed no state.
+	Late bool
+	// Duplicate marks a report that had been given before: it did nothing.
+	Duplicate bool
+}
+
+// Settle reports what came of an admitted call. It may be repeated until it succeeds: an attempt is settled once.
+func (g *Gate) Settle(ctx context.Context, outcome Outcome) (Transition, error) {
+	if err := outcome.validate(); err != nil {
+		return Transition{}, err
+	}
+	keys, args, others := g.settleArguments(outcome)
+	return readTransition(settleScript.Run(ctx, g.client, keys, args...), outcome, others)
+}
+
+// PendingSettle is a report that travels in a pipeline.
+type PendingSettle struct {
+	gate    *Gate
+	outcome Outcome
+	cmd     *redis.Cmd
+	others  []string
+	err     error
+}
+
+// PipeSettle queues a report in a pipeline (no transaction, on Cluster). After the pipeline's Exec, whatever that
+// returned, read the Result of the report.
+func (g *Gate) PipeSettle(ctx context.Context, pipe redis.Pipeliner, outcome Outcome) *PendingSettle {
+	pending := &PendingSettle{gate: g, outcome: outcome, err: outcome.validate()}
+	if pending.err == nil {
+		keys, args, others := g.settleArguments(outcome)
+		pending.cmd, pending.others = settleScript.EvalSha(ctx, pipe, keys, args...), others
+	}
+	return pending
+}
+
+// Result is what the report did. When Redis did not know the script, the report is given now, with the whole of it.
+// After any other error the report may or may not have been given: repeat it by Settle.
+func (p *PendingSettle) Result(ctx context.Context) (Transition, error) {
+	if p.err != nil {
+		return Transition{}, p.err
+	}
+	if err := p.cmd.Err(); errors.Is(err, redis.ErrNoScript) || redis.HasErrorPrefix(err, "NOSCRIPT") {
+		return p.gate.Settle(ctx, p.outcome)
+	}
+	return readTransition(p.cmd, p.outcome, p.others)
+}
+
+func (o Outcome) validate() error {
+	switch {
+	case o.Token == "":
+		return fmt.Errorf("settle %s: the attempt has no token", o.Route)
+	case !slices.Contains(Effects(), o.Effect):
+		return fmt.Errorf("settle %s: unknown effect %q", o.Route, o.Effect)
+	case o.Latency < 0:
+		return fmt.Errorf("settle %s: the latency must not be negative, got %s", o.Route, o.Latency)
+	}
+	return nil
+}
+
+// settleArguments are those of settle.lua, and the endpoints that stand behind KEYS[5..].
+func (g *Gate) settleArguments(o Outcome) (keys []string, args []any, others []string) {
+	keys = []string{
+		g.keys.Endpoint(o.Route.Account, o.Route.Endpoint),
+		g.settledKey(o.Route.Account, o.Route.Endpoint),
+		g.keys.ModelLimits(o.Route.Account, o.Route.Model),
+		g.keys.EndpointModelLimits(o.Route.Account, o.Route.Endpoint, o.Route.Model),
+	}
+	if o.Effect == TripAccount {
+		for _, endpoint := range o.AccountEndpoints {
+			if endpoint != o.Route.Endpoint {
+				others = append(others, endpoint)
+				keys = append(keys, g.keys.Endpoint(o.Route.Account, endpoint))
+			}
+		}
+	}
+	args = []any{
+		o.Token, o.Generation, string(o.Effect), o.Latency.Microseconds(), g.settings.Failures,
+		milliseconds(g.period(o)), remembered,
+	}
+	return keys, args, others
+}
+
+// period is how long the effect lasts; 0 for those that do not.
+func (g *Gate) period(o Outcome) time.Duration {
+	if o.For > 0 {
+		return o.For
+	}
+	switch o.Effect {
+	case Failure:
+		return g.settings.Recovery
+	case Trip, TripAccount:
+		return g.settings.LongRecovery
+	case Throttle:
+		return g.settings.Cooldown
+	case NotServed:
+		return g.settings.NotServed
+	case Success, Ignore, Release:
+	}
+	return 0
+}
+
+func readTransition(cmd *redis.Cmd, o Outcome, others []string) (Transition, error) {
+	reply, err := cmd.Slice()
+	if err != nil {
+		return Transition{}, fmt.Errorf("settle %s as %s in Redis: %w", o.Route, o.Effect, err)
+	}
+	transition, err := parseTransition(reply, others)
+	if err != nil {
+		return Transition{}, fmt.Errorf("settle %s as %s: %w", o.Route, o.Effect, err)
+	}
+	return transition, nil
+}
+
+// parseTransition reads {counted|late|duplicate|released, change, generation, i...}, each i an index of others from 1.
+func parseTransition(reply []any, others []string) (Transition, error) {
+	if len(reply) < 3 {
+		return Transition{}, fmt.Errorf("%w (%d values)", errReply, len(reply))
+	}
+	report, ok1 := reply[0].(string)
+	change, ok2 := reply[1].(string)
+	generation, ok3 := reply[2].(int64)
+	if !ok1 || !ok2 || !ok3 {
+		return Transition{}, fmt.Errorf("%w (%v)", errReply, reply)
+	}
+	transition := Transition{
+		Change: Change(change), Generation: generation, Late: report == "late", Duplicate: report == "duplicate",
+	}
+	for _, value := range reply[3:] {
+		index, ok := value.(int64)
+		if !ok || index < 1 || int(index) > len(others) {
+			return Transition{}, fmt.Errorf("%w (%v)", errReply, reply)
+		}
+		transition.OthersOpened = append(transition.OthersOpened, others[index-1])
+	}
+	return transition, nil
+}
