@@ -42,7 +42,8 @@ type Result struct {
 
 // Waiting says what a job waits for.
 type Waiting struct {
-	// Reason is a short word: "scheduled", "backoff", "breaker_open", "cooldown", "probe_out", "attempt_open".
+	// Reason is a short word: "scheduled", "backoff", "breaker_open", "probe_out", "cooldown",
+	// "attempt_open", "given_back".
 	Reason string `json:"reason"`
 	// Route is "model@endpoint" of the nearest route, where there is one.
 	Route string    `json:"route,omitempty"`
@@ -55,6 +56,8 @@ type Usage struct {
 	PromptTokens     int `json:"prompt_tokens"`
 	CompletionTokens int `json:"completion_tokens"`
 	TotalTokens      int `json:"total_tokens"`
+	// Estimated tells that the provider counted nothing and Forebay estimated from the lengths of the texts.
+	Estimated bool `json:"estimated,omitempty"`
 }
 
 // Attempt is one call to one endpoint, as the ledger keeps it. Its intent is written before the call is sent and

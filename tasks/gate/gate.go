@@ -78,11 +78,6 @@ func (g *Gate) Load(ctx context.Context) error {
 	return nil
 }
 
-// settledKey is the sorted set of the tokens that an endpoint settled last.
-func (g *Gate) settledKey(account, endpoint string) string {
-	return g.keys.Endpoint(account, endpoint) + ":settled"
-}
-
 // milliseconds rounds up: what is to last at all lasts.
 func milliseconds(d time.Duration) int64 {
 	return int64((d + time.Millisecond - 1) / time.Millisecond)

@@ -142,7 +142,7 @@ func (o Outcome) validate() error {
 func (g *Gate) settleArguments(o Outcome) (keys []string, args []any, others []string) {
 	keys = []string{
 		g.keys.Endpoint(o.Route.Account, o.Route.Endpoint),
-		g.settledKey(o.Route.Account, o.Route.Endpoint),
+		g.keys.EndpointSettled(o.Route.Account, o.Route.Endpoint),
 		g.keys.ModelLimits(o.Route.Account, o.Route.Model),
 		g.keys.EndpointModelLimits(o.Route.Account, o.Route.Endpoint, o.Route.Model),
 	}

@@ -243,7 +243,7 @@ func TestSettledTokensAreBounded(t *testing.T) {
 		_, err := pipe.Exec(t.Context())
 		require.NoError(t, err)
 	}
-	kept, err := client.ZCard(t.Context(), b.settledKey(routeA.Account, routeA.Endpoint)).Result()
+	kept, err := client.ZCard(t.Context(), b.keys.EndpointSettled(routeA.Account, routeA.Endpoint)).Result()
 	require.NoError(t, err)
 	assert.GreaterOrEqual(t, kept, int64(remembered))
 	assert.LessOrEqual(t, kept, int64(remembered+256))

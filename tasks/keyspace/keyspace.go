@@ -33,6 +33,11 @@ func (k Keyspace) Endpoint(account, endpoint string) string {
 	return k.account(account) + ":ep:" + endpoint
 }
 
+// EndpointSettled is the tokens that an endpoint settled last: a sorted set.
+func (k Keyspace) EndpointSettled(account, endpoint string) string {
+	return k.Endpoint(account, endpoint) + ":settled"
+}
+
 // ModelLimits is what holds for one model on an account, such as its cooldown: a hash.
 func (k Keyspace) ModelLimits(account, model string) string {
 	return k.account(account) + ":limits:" + model

@@ -1,0 +1,161 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/catalog"
+	"github.com/forebay-queue/forebay/tasks/gate"
+	"github.com/forebay-queue/forebay/worker/internal/policy"
+	"github.com/forebay-queue/forebay/worker/internal/provider"
+)
+
+const (
+	// admitTimeout bounds every question to Redis before a call.
+	admitTimeout = 5 * time.Second
+	// leaseMargin is how much longer a probe's lease is than the call, so that it outlives the call and its report.
+	leaseMargin = 15 * time.Second
+)
+
+// made is one attempt that was made, and what came of it.
+type made struct {
+	route    gate.Route
+	endpoint *catalog.Endpoint
+	outcome  policy.Outcome
+	body     []byte
+	// cooldown is how long the model rests on the account after a 429.
+	cooldown time.Duration
+	ledger   tasks.Attempt
+	report   gate.Outcome
+}
+
+// attempt makes one call: admit, intent, call, settle. It returns what was made, or why the gate refused, or an error
+// that ends the delivery. A failure is settled and written to the ledger at once; a success together with its commit.
+func (d *delivery) attempt(ctx context.Context, route gate.Route, endpoint *catalog.Endpoint) (*made, *gate.Admission, error) {
+	admission, err := d.admit(ctx, route, endpoint.Timeout+leaseMargin)
+	if err != nil || !admission.Granted {
+		return nil, &admission, err
+	}
+	result := &made{route: route, endpoint: endpoint, report: admission.Outcome(gate.Release)}
+	key, err := d.worker.key(endpoint)
+	if err != nil {
+		result.outcome = policy.Outcome{Class: tasks.ClassAuth, Code: "key_refused", Message: err.Error()}
+		return result, nil, d.settle(result)
+	}
+	result.ledger = d.intent(route, endpoint, admission)
+	if err := d.begin(ctx, &result.ledger); err != nil {
+		return nil, nil, errors.Join(err, d.report(result.report))
+	}
+	if admission.Probe && time.Now().Add(endpoint.Timeout).After(admission.ProbeUntil) {
+		// Writing the intent took so long that the lease might end during the call, and somebody else probe.
+		result.outcome = policy.Outcome{Class: tasks.ClassDeferred, Code: "lease_lost", Message: "the probe's lease ran out before the call"}
+		return result, nil, d.settle(result)
+	}
+	d.call(ctx, result, key)
+	if result.outcome.Class == "" {
+		d.end(result)
+		return result, nil, nil
+	}
+	return result, nil, d.settle(result)
+}
+
+func (d *delivery) admit(ctx context.Context, route gate.Route, lease time.Duration) (gate.Admission, error) {
+	ctx, cancel := context.WithTimeout(ctx, admitTimeout)
+	defer cancel()
+	return d.worker.gate.Admit(ctx, route, uuid.NewString(), lease)
+}
+
+// intent is the attempt as it is written before the call.
+func (d *delivery) intent(route gate.Route, endpoint *catalog.Endpoint, admission gate.Admission) tasks.Attempt {
+	now := time.Now()
+	return tasks.Attempt{
+		Run: d.record.Run, Delivery: d.id, Worker: d.worker.id,
+		Model: route.Model, Endpoint: route.Endpoint, Account: route.Account, Region: endpoint.Region,
+		Probe: admission.Probe, StartedAt: now.UTC(), CallDeadline: now.Add(endpoint.Timeout).UTC(),
+	}
+}
+
+func (d *delivery) begin(ctx context.Context, attempt *tasks.Attempt) error {
+	ctx, cancel := context.WithTimeout(ctx, admitTimeout)
+	defer cancel()
+	seq, err := d.worker.store.Begin(ctx, d.job.ID, d.record.Run, *attempt)
+	attempt.Seq = seq
+	return err
+}
+
+// call makes the call in the worker's own context and fills in what came of it.
+func (d *delivery) call(ctx context.Context, result *made, key string) {
+	endpoint, model := result.endpoint, d.worker.catalog.Models[result.route.Model]
+	callCtx, cancel := context.WithTimeoutCause(ctx, endpoint.Timeout, policy.ErrCallTimeout)
+	defer cancel()
+	answer := d.worker.providers[endpoint.Name].Do(callCtx, provider.Call{
+		Kind: d.job.Kind, Model: d.worker.catalog.UpstreamName(endpoint, model.Name), MaxTokensField: model.MaxTokensField,
+		Body: d.job.Request, Key: key, RequestID: d.job.ID,
+	})
+	outcome := policy.Classify(d.job.Kind, answer)
+	outcome.Message = provider.Redact(outcome.Message, key)
+	if outcome.Class == "" && outcome.Usage == nil {
+		outcome.Usage = policy.EstimateUsage(d.job.Request, outcome.Text)
+	}
+	result.outcome, result.body = outcome, answer.Body
+	result.ledger.LatencyMS, result.ledger.HTTPStatus = answer.Latency.Milliseconds(), answer.Status
+	result.report.Latency = answer.Latency
+}
+
+// end completes the ledger's attempt and the report to the gate from the outcome.
+func (d *delivery) end(result *made) {
+	outcome, breaker := result.outcome, d.worker.catalog.Breaker
+	result.ledger.Ended = true
+	result.ledger.Class, result.ledger.Code = outcome.Class, outcome.Code
+	result.ledger.Usage, result.ledger.MaybeBilled = outcome.Usage, outcome.MaybeBilled
+	if outcome.Usage != nil {
+		result.ledger.CostUSD = d.worker.catalog.Cost(result.route.Model, *outcome.Usage)
+	}
+	result.report.Effect = policy.For(outcome.Class).Effect
+	switch result.report.Effect {
+	case gate.Throttle:
+		result.cooldown = breaker.Cooldown
+		if outcome.RetryAfter > 0 {
+			result.cooldown = outcome.RetryAfter
+		}
+		result.report.For = result.cooldown
+	case gate.TripAccount:
+		result.report.AccountEndpoints = d.worker.accountEndpoints[result.route.Account]
+	case gate.Success, gate.Failure, gate.Ignore, gate.Release, gate.Trip, gate.NotServed:
+	}
+}
+
+// settle tells the gate and the ledger what came of a failed attempt, through outages of Redis.
+func (d *delivery) settle(result *made) error {
+	d.end(result)
+	if result.ledger.Seq == 0 {
+		return d.report(result.report) // refused before its intent was written
+	}
+	d.attempts = append(d.attempts, result.ledger)
+	return d.worker.persist("write the end of an attempt to the ledger", d.job.ID, func(ctx context.Context) error {
+		pipe := d.worker.redis.Pipeline()
+		ended, err := d.worker.store.EndOn(ctx, pipe, d.job.ID, result.ledger)
+		if err != nil {
+			return err
+		}
+		settled := d.worker.gate.PipeSettle(ctx, pipe, result.report)
+		_, _ = pipe.Exec(ctx) // each reply is read for itself
+		_, err = ended.Reply(ctx)
+		return errors.Join(err, d.readSettled(ctx, settled, result.report))
+	})
+}
+
+// report tells the gate of an attempt that the ledger does not know.
+func (d *delivery) report(outcome gate.Outcome) error {
+	return d.worker.persist("report to the gate", d.job.ID, func(ctx context.Context) error {
+		change, err := d.worker.gate.Settle(ctx, outcome)
+		if err == nil {
+			d.worker.logTransition(outcome, change)
+		}
+		return err
+	})
+}

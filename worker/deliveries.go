@@ -1,0 +1,127 @@
+package worker
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/worker/internal/policy"
+)
+
+const (
+	// livenessTTL is how long a worker counts as alive after its last heartbeat.
+	livenessTTL       = 15 * time.Second
+	heartbeatInterval = 5 * time.Second
+	// asynqCancel is the channel on which asynq's consoles cancel a task by its id.
+	asynqCancel = "asynq:cancel"
+)
+
+// deliveries are those that run in this process. The zero value is ready.
+type deliveries struct {
+	mutex sync.Mutex
+	open  map[*delivery]struct{}
+	// idle is closed when none is open; nil until somebody waits for it.
+	idle chan struct{}
+}
+
+func (r *deliveries) add(d *delivery) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	if r.open == nil {
+		r.open = map[*delivery]struct{}{}
+	}
+	r.open[d] = struct{}{}
+}
+
+func (r *deliveries) remove(d *delivery) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	delete(r.open, d)
+	if len(r.open) == 0 && r.idle != nil {
+		close(r.idle)
+		r.idle = nil
+	}
+}
+
+// stop ends the deliveries of a job with a cause.
+func (r *deliveries) stop(job string, cause error) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	for d := range r.open {
+		if d.jobID == job {
+			d.stop(cause)
+		}
+	}
+}
+
+// wait waits until nothing runs: asynq gives up a delivery whose lease it lost, but the call goes on.
+func (r *deliveries) wait() {
+	r.mutex.Lock()
+	if len(r.open) == 0 {
+		r.mutex.Unlock()
+		return
+	}
+	if r.idle == nil {
+		r.idle = make(chan struct{})
+	}
+	idle := r.idle
+	r.mutex.Unlock()
+	<-idle
+}
+
+// listen hears of cancelled jobs until the Worker stops. What it misses while Redis is away is seen by the next
+// step of the delivery, which is refused.
+func (w *Worker) listen() {
+	channel := keyspace.New(w.config.Prefix).Cancel()
+	subscription := w.redis.Subscribe(w.alive, channel, asynqCancel)
+	defer func() { _ = subscription.Close() }()
+	messages := subscription.Channel(redis.WithChannelSize(1000))
+	for {
+		select {
+		case <-w.alive.Done():
+			return
+		case message, open := <-messages:
+			switch {
+			case !open:
+				return
+			case message.Channel == channel:
+				w.running.stop(message.Payload, policy.ErrCancelled)
+			default:
+				// A console's cancel gives the delivery back: the job itself is not cancelled. Behind a dot stands the run.
+				job, _, _ := strings.Cut(message.Payload, ".")
+				w.running.stop(job, policy.ErrAbandoned)
+			}
+		}
+	}
+}
+
+// heartbeat keeps the Worker's liveness key until it stops.
+func (w *Worker) heartbeat() {
+	ticker := time.NewTicker(heartbeatInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-w.writable.Done():
+			return
+		case <-ticker.C:
+		}
+		ctx, cancel := context.WithTimeout(w.writable, heartbeatInterval)
+		if err := w.store.Heartbeat(ctx, w.id, livenessTTL); err != nil && w.writable.Err() == nil {
+			w.log.Warn().Err(err).Msg("the worker's heartbeat did not reach Redis; running calls go on")
+		}
+		cancel()
+	}
+}
+
+// leave takes the liveness key away: whatever this Worker may have left open is nobody's any more.
+func (w *Worker) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := w.store.Farewell(ctx, w.id); err != nil {
+		w.log.Warn().Err(err).Msg("the worker's liveness key expires by itself")
+	}
+}

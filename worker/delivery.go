@@ -1,0 +1,233 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hibiken/asynq"
+
+	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/envelope"
+	"github.com/forebay-queue/forebay/tasks/jobstore"
+	"github.com/forebay-queue/forebay/worker/internal/policy"
+)
+
+const (
+	// waitInPlace is the longest wait that a delivery sits out on its slot: the interval at which asynq looks at due
+	// tasks, and two seconds.
+	waitInPlace = delayedTaskCheckInterval + 2*time.Second
+	// waitsInPlace is how often a delivery waits in place before it goes back to the queue all the same.
+	waitsInPlace = 10
+	// maxWait caps every wait that the gate or a provider names.
+	maxWait = 24 * time.Hour
+	// maxDeaths is how many deliveries of a job may be lost with their workers before the job is taken for the cause.
+	maxDeaths = 5
+	// orphanPoll is how soon a delivery that waits for another one's open attempt looks again.
+	orphanPoll = 5 * time.Second
+)
+
+// delivery is one run of a job's task.
+type delivery struct {
+	worker *Worker
+	id     string
+	jobID  string
+	record *jobstore.Record
+	job    tasks.Job
+	// attempts are those of this delivery that have ended without an answer.
+	attempts []tasks.Attempt
+	// stop ends the delivery's context with a cause of package policy.
+	stop context.CancelCauseFunc
+}
+
+// returned is the error with which a delivery goes back to asynq: deliver again after In.
+type returned struct {
+	in    time.Duration
+	why   string
+	fails bool
+}
+
+// Error implements error. Asynq shows the text in its consoles.
+func (r *returned) Error() string { return r.why }
+
+// ProcessTask implements asynq.Handler: one delivery, from the task to asynq's acknowledgement.
+func (w *Worker) ProcessTask(_ context.Context, task *asynq.Task) error {
+	id, run, err := envelope.Decode(task)
+	if err != nil {
+		w.log.Error().Err(err).Str("type", task.Type()).Msg("a task that is none of Forebay's was taken out of the queue")
+		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
+	}
+	d := &delivery{worker: w, id: uuid.NewString(), jobID: id}
+	ctx, stop := context.WithCancelCause(w.alive)
+	defer stop(nil)
+	d.stop = stop
+	w.running.add(d)
+	defer w.running.remove(d)
+	d.record, err = d.start(ctx, id, run)
+	switch {
+	case errors.Is(err, jobstore.ErrNotFound):
+		w.log.Warn().Str("job", id).Msg("a task without a job's record was taken out of the queue")
+		return fmt.Errorf("job %s has no record: %w", id, asynq.SkipRetry)
+	case errors.Is(err, jobstore.ErrStaleRun):
+		return nil
+	case err != nil:
+		return &returned{in: orphanPoll, why: err.Error(), fails: true}
+	case d.record.Status.Ended():
+		return nil
+	}
+	d.job = d.record.Job
+	return d.close(d.safely(func() conclusion { return d.work(ctx) }))
+}
+
+// start takes the job and reads its record, in one round trip.
+func (d *delivery) start(ctx context.Context, id string, run int) (*jobstore.Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, admitTimeout)
+	defer cancel()
+	return d.worker.store.Start(ctx, id, jobstore.Delivery{ID: d.id, Worker: d.worker.id, Run: run})
+}
+
+// work brings the job to a conclusion, or as near to it as this delivery can.
+//
+// Its context is that of the delivery's calls: it ends by the job's deadline, its user's cancel or the second signal,
+// never with asynq's lease.
+func (d *delivery) work(ctx context.Context) conclusion {
+	if d.job.Deadline != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadlineCause(ctx, *d.job.Deadline, policy.ErrDeadline)
+		defer cancel()
+	}
+	switch {
+	case d.record.Cancel:
+		return conclusion{ended: tasks.StatusCancelled, failure: cancelled()}
+	case ctx.Err() != nil:
+		return *d.cutOff(ctx)
+	case d.record.Deaths >= maxDeaths:
+		return conclusion{ended: tasks.StatusFailed, failure: &tasks.Failure{
+			Class: tasks.ClassInternal, Code: "workers_died",
+			Message: fmt.Sprintf("%d deliveries of the job ended with the death of their worker", d.record.Deaths),
+			Hint:    "look for the cause in the workers' logs (out of memory?) before enqueueing the job again",
+		}}
+	}
+	if wait, err := d.closeOrphans(ctx); err != nil {
+		return *d.interrupted(ctx, err)
+	} else if wait != nil {
+		return *wait
+	}
+	for waits := 0; ; waits++ {
+		end := d.walkRoutes(ctx)
+		if end.ended != "" || end.spends || end.wait > waitInPlace || waits == waitsInPlace || d.worker.draining() {
+			return end
+		}
+		if !d.worker.pauseUnlessDraining(ctx, end.wait) {
+			if ctx.Err() != nil {
+				return *d.cutOff(ctx)
+			}
+			return *d.giveBack()
+		}
+	}
+}
+
+// closeOrphans looks at the calls that other deliveries of the job left open. One of a living worker may still be
+// answered: the job waits for it. One of a dead worker is closed, and counted as maybe billed.
+func (d *delivery) closeOrphans(ctx context.Context) (*conclusion, error) {
+	until, err := d.worker.store.CloseOrphans(ctx, d.record, d.id)
+	if err != nil || until.IsZero() {
+		return nil, err
+	}
+	now := time.Now()
+	return &conclusion{wait: min(until.Sub(now), orphanPoll), waiting: tasks.Waiting{
+		Reason: "attempt_open", Since: now.UTC(), Until: until,
+	}}, nil
+}
+
+// cutOff concludes a delivery whose context ended outside of a call.
+func (d *delivery) cutOff(ctx context.Context) *conclusion {
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, policy.ErrCancelled):
+		return &conclusion{ended: tasks.StatusCancelled, failure: cancelled()}
+	case errors.Is(cause, policy.ErrDeadline):
+		return &conclusion{ended: tasks.StatusExpired, failure: expired(d.job)}
+	}
+	return d.giveBack()
+}
+
+// interrupted concludes a delivery that one of our own steps stopped.
+func (d *delivery) interrupted(ctx context.Context, err error) *conclusion {
+	switch {
+	case errors.Is(err, jobstore.ErrCancelled):
+		return &conclusion{ended: tasks.StatusCancelled, failure: cancelled()}
+	case errors.Is(err, jobstore.ErrEnded), errors.Is(err, jobstore.ErrStaleRun), errors.Is(err, jobstore.ErrNotFound),
+		errors.Is(err, jobstore.ErrSuperseded):
+		return &conclusion{superseded: true}
+	case ctx.Err() != nil:
+		return d.cutOff(ctx)
+	}
+	d.worker.log.Error().Err(err).Str("job", d.job.ID).Msg("delivery failed")
+	end := d.failedDelivery(&tasks.Failure{
+		Class: tasks.ClassInternal, Code: "redis_failed",
+		Message: "Redis did not answer the worker: " + err.Error(), Hint: "check Redis; the job is repeated by itself",
+	})
+	return &end
+}
+
+// giveBack puts the job back into the queue for another worker, free of charge.
+func (d *delivery) giveBack() *conclusion {
+	now := time.Now().UTC()
+	return &conclusion{waiting: tasks.Waiting{Reason: "given_back", Since: now, Until: now}}
+}
+
+// failedDelivery repeats the job after its backoff, or ends it when its retries are spent or its deadline is nearer
+// than the backoff.
+func (d *delivery) failedDelivery(failure *tasks.Failure) conclusion {
+	limit := 0
+	if d.job.MaxRetries != nil {
+		limit = *d.job.MaxRetries
+	}
+	if d.record.Failures >= limit {
+		return conclusion{ended: tasks.StatusFailed, failure: failure}
+	}
+	wait := d.worker.backoff(d.record.Failures)
+	now := time.Now().UTC()
+	return conclusion{wait: wait, spends: true, failure: failure, waiting: tasks.Waiting{
+		Reason: "backoff", Since: now, Until: now.Add(wait),
+	}}
+}
+
+// backoff is the wait before repetition n (from 0): a base that doubles up to a cap, with full jitter.
+func (w *Worker) backoff(n int) time.Duration {
+	retry := w.catalog.Retry
+	ceiling := retry.BackoffMax
+	if shifted := retry.BackoffBase << min(n, 30); shifted > 0 && shifted < ceiling {
+		ceiling = shifted
+	}
+	return rand.N(ceiling + 1)
+}
+
+func cancelled() *tasks.Failure {
+	return &tasks.Failure{Class: tasks.ClassCancelled, Code: "cancelled", Message: "the job was cancelled by its user"}
+}
+
+func expired(job tasks.Job) *tasks.Failure {
+	return &tasks.Failure{
+		Class: tasks.ClassExpired, Code: "deadline_passed",
+		Message: "the job's deadline, " + job.Deadline.UTC().Format(time.RFC3339) + ", passed before it was done",
+		Hint:    "enqueue it again with a later deadline",
+	}
+}
+
+// safely contains a panic of a delivery: it is our own fault, and costs the job one retry.
+func (d *delivery) safely(work func() conclusion) (end conclusion) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			d.worker.logPanic(d.job.ID, cause)
+			end = d.failedDelivery(&tasks.Failure{
+				Class: tasks.ClassInternal, Code: "panic", Message: "the worker met a fault of its own",
+				Hint: "see the worker's log, which holds the stack",
+			})
+		}
+	}()
+	return work()
+}

@@ -1,0 +1,206 @@
+package policy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/worker/internal/provider"
+)
+
+// The causes with which a worker ends the context of a call. Whose context it is: the worker's own, never asynq's.
+var (
+	ErrCallTimeout = errors.New("the call took longer than the endpoint's timeout")
+	ErrCancelled   = errors.New("the job was cancelled")
+	ErrDeadline    = errors.New("the job's deadline passed")
+	ErrAbandoned   = errors.New("the worker shut down")
+)
+
+// Outcome is what one attempt came to. Class is empty when the answer is good.
+type Outcome struct {
+	Class   tasks.Class
+	Code    string
+	Message string
+	// RetryAfter is the wait that the provider asked for; 0 if it named none.
+	RetryAfter time.Duration
+	// MaybeBilled tells that the call may have been received and its price is not known.
+	MaybeBilled bool
+
+	// Text and Usage are those of a good answer. Usage is nil when the provider counted nothing.
+	Text  string
+	Usage *tasks.Usage
+}
+
+// Failure says the outcome for people: what happened and where.
+func (o Outcome) Failure(model, endpoint string) *tasks.Failure {
+	return &tasks.Failure{
+		Class: o.Class, Code: o.Code, Hint: hints[o.Class],
+		Message: fmt.Sprintf("%s at endpoint %s: %s", model, endpoint, o.Message),
+	}
+}
+
+// hints say what to do about a failure of each class.
+var hints = map[tasks.Class]string{
+	tasks.ClassInvalid:       "correct the request and enqueue it under a new id",
+	tasks.ClassAuth:          "check the account's API key with `forebay config check`",
+	tasks.ClassQuota:         "top up the account or add another",
+	tasks.ClassNotServed:     "list the models that the endpoint serves under its `models` in the configuration",
+	tasks.ClassMisconfigured: "check the endpoint's url and proxy in the configuration",
+	tasks.ClassContextLength: "shorten the input, or name a model with a larger window",
+	tasks.ClassContentPolicy: "the provider withheld the answer; change the request, or set content_policy_fallback on its task type",
+	tasks.ClassThrottled:     "nothing to do: the job waits for the provider's limit",
+	tasks.ClassUnavailable:   "nothing to do while retries are left; see `forebay status` for the endpoints",
+	tasks.ClassInternal:      "see the worker's log; the job can be enqueued again",
+}
+
+// Classify gives an answer its class: by the code in its body, by its HTTP status, by the transport's error, in this
+// order. It is the only place that reads any of them.
+func Classify(kind tasks.Kind, answer provider.Answer) Outcome {
+	if class, ended := causes[cause(answer.Err)]; ended {
+		return Outcome{
+			Class: class.class, Code: class.code, Message: cause(answer.Err).Error(), MaybeBilled: answer.Sent,
+		}
+	}
+	if answer.Status == 0 || (answer.Err != nil && answer.Status < http.StatusMultipleChoices) {
+		return transport(answer)
+	}
+	reported, isError := readError(answer.Body)
+	if isError {
+		if class := reported.class(); class != "" {
+			return failed(class, reported, answer)
+		}
+	}
+	if class := statusClass(answer.Status, isError && !reported.Framework, looksLikePage(answer)); class != "" {
+		return failed(class, reported, answer)
+	}
+	if isError {
+		return failed(tasks.ClassUnavailable, reported, answer)
+	}
+	return readAnswer(kind, answer)
+}
+
+type causeClass struct {
+	class tasks.Class
+	code  string
+}
+
+var causes = map[error]causeClass{
+	ErrCallTimeout: {tasks.ClassUnavailable, "timeout"},
+	ErrCancelled:   {tasks.ClassCancelled, "cancelled"},
+	ErrDeadline:    {tasks.ClassExpired, "deadline_passed"},
+	ErrAbandoned:   {tasks.ClassAbandoned, "shutdown"},
+}
+
+// cause finds the worker's own reason in a transport error.
+func cause(err error) error {
+	for known := range causes {
+		if errors.Is(err, known) {
+			return known
+		}
+	}
+	return nil
+}
+
+func transport(answer provider.Answer) Outcome {
+	outcome := Outcome{Class: tasks.ClassUnavailable, Code: "connection_failed", MaybeBilled: answer.Sent}
+	switch {
+	case errors.Is(answer.Err, provider.ErrBodyTooLarge):
+		outcome.Code = "answer_too_large"
+	case answer.Status != 0:
+		outcome.Code = "truncated_answer"
+	case errors.Is(answer.Err, context.DeadlineExceeded), errors.Is(answer.Err, context.Canceled):
+		outcome.Code = "timeout"
+	case answer.Sent:
+		outcome.Code = "connection_lost"
+	}
+	outcome.Message = "no answer"
+	if answer.Err != nil {
+		outcome.Message = answer.Err.Error()
+	}
+	return outcome
+}
+
+func failed(class tasks.Class, reported reportedError, answer provider.Answer) Outcome {
+	message := fmt.Sprintf("HTTP %d", answer.Status)
+	if reported.Message != "" {
+		message += ": " + shorten(reported.Message)
+	}
+	outcome := Outcome{Class: class, Code: reported.name(), Message: message}
+	if outcome.Code == "" {
+		outcome.Code = fmt.Sprintf("http_%d", answer.Status)
+	}
+	switch answer.Status {
+	case http.StatusOK, http.StatusRequestTimeout, http.StatusGatewayTimeout, statusTimedOutAtEdge:
+		// The model may have worked although its answer did not come through.
+		outcome.MaybeBilled = true
+	}
+	if class == tasks.ClassThrottled || class == tasks.ClassUnavailable {
+		outcome.RetryAfter = retryAfter(answer.Header, time.Now())
+	}
+	return outcome
+}
+
+// The statuses beyond net/http's that providers and the proxies before them send.
+const (
+	statusTimedOutAtEdge = 524 // Cloudflare
+	statusOverloaded     = 529 // Anthropic
+)
+
+// statusClass is the class of an HTTP status, "" for a good one. A body that is no API error tells that the address
+// is not that of an API at all.
+func statusClass(status int, isError, page bool) tasks.Class {
+	switch {
+	case status >= 500:
+		return tasks.ClassUnavailable
+	case status == http.StatusTooManyRequests:
+		return tasks.ClassThrottled
+	case status == http.StatusRequestTimeout, status == http.StatusConflict, status == http.StatusTooEarly:
+		return tasks.ClassUnavailable
+	case status == http.StatusRequestEntityTooLarge:
+		return tasks.ClassContextLength
+	case status >= 300 && status < 400, page:
+		return tasks.ClassMisconfigured
+	case status < 300:
+		return ""
+	}
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return tasks.ClassAuth
+	case http.StatusPaymentRequired:
+		return tasks.ClassQuota
+	case http.StatusNotFound:
+		if isError {
+			return tasks.ClassNotServed
+		}
+		return tasks.ClassMisconfigured
+	case http.StatusMethodNotAllowed, http.StatusGone:
+		return tasks.ClassMisconfigured
+	}
+	return tasks.ClassInvalid
+}
+
+// looksLikePage tells a page for people from an answer of an API.
+func looksLikePage(answer provider.Answer) bool {
+	start := bytes.TrimSpace(answer.Body[:min(len(answer.Body), 64)])
+	if len(start) > 0 && start[0] == '{' {
+		return false
+	}
+	return bytes.HasPrefix(start, []byte("<")) ||
+		strings.HasPrefix(strings.ToLower(answer.Header.Get("Content-Type")), "text/html")
+}
+
+// shorten keeps a provider's message to a line of a log. Providers quote keys in part and requests sometimes in
+// whole, so that no more than its beginning is kept.
+func shorten(message string) string {
+	const most = 200
+	message = strings.Join(strings.Fields(strings.ToValidUTF8(message, "?")), " ")
+	if runes := []rune(message); len(runes) > most {
+		return string(runes[:most]) + "..."
+	}
+	return message
+}

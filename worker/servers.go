@@ -1,0 +1,51 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/rs/zerolog"
+
+	"github.com/forebay-queue/forebay/worker/internal/asynqredis"
+)
+
+// delayedTaskCheckInterval is how often asynq looks at tasks that are due.
+const delayedTaskCheckInterval = time.Second
+
+// repeatUnknown is how soon a delivery is repeated that asynq ended by itself, as when its lease was lost or its
+// console cancelled it.
+const repeatUnknown = 5 * time.Second
+
+// serverConfig is that of a queue's asynq server. Retries, backoff and ends are decided by the Worker: asynq only
+// delivers again when it is told to.
+func (w *Worker) serverConfig(queue string) asynq.Config {
+	config := asynqredis.ServerConfig(queue, w.config.Slots)
+	config.RetryDelayFunc = func(_ int, err error, _ *asynq.Task) time.Duration {
+		if back := (*returned)(nil); errors.As(err, &back) {
+			return back.in
+		}
+		return repeatUnknown
+	}
+	config.IsFailure = func(err error) bool {
+		back := (*returned)(nil)
+		return !errors.As(err, &back) || back.fails
+	}
+	// Shutdown itself ends deliveries that take too long, and they give their jobs back in an orderly way; asynq's own
+	// limit only stands behind it.
+	config.ShutdownTimeout = w.config.DrainTimeout + 2*lastWrites
+	config.BaseContext = func() context.Context { return w.alive }
+	config.Logger = asynqLog{w.log.With().Str("queue", queue).Logger()}
+	config.LogLevel = asynq.WarnLevel
+	return config
+}
+
+// asynqLog writes asynq's lines into the Worker's log.
+type asynqLog struct{ log zerolog.Logger }
+
+func (l asynqLog) Debug(args ...any) { l.log.Debug().Msgf("asynq: %v", args) }
+func (l asynqLog) Info(args ...any)  { l.log.Debug().Msgf("asynq: %v", args) }
+func (l asynqLog) Warn(args ...any)  { l.log.Warn().Msgf("asynq: %v", args) }
+func (l asynqLog) Error(args ...any) { l.log.Error().Msgf("asynq: %v", args) }
+func (l asynqLog) Fatal(args ...any) { l.log.Error().Msgf("asynq: %v", args) }

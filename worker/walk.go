@@ -1,0 +1,259 @@
+package worker
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/catalog"
+	"github.com/forebay-queue/forebay/tasks/gate"
+	"github.com/forebay-queue/forebay/worker/internal/policy"
+)
+
+// conclusion is what a delivery comes to: the job has ended (ended is its status), or it goes back into the queue to
+// be delivered again at the earliest after wait.
+type conclusion struct {
+	ended   tasks.Status
+	answer  *made
+	failure *tasks.Failure
+
+	wait    time.Duration
+	waiting tasks.Waiting
+	// spends tells that the delivery failed and costs the job one of its retries.
+	spends bool
+	// superseded tells that the job is no longer this delivery's: another one, or nobody, has it.
+	superseded bool
+}
+
+// walk is one pass over the routes of a job.
+type walk struct {
+	*delivery
+	deniedAccounts map[string]bool
+	// window is the size that a model must exceed once one was too small, in tokens.
+	window int
+	// failure is that of the last call which failed; spent tells that it costs a retry.
+	failure *tasks.Failure
+	spent   bool
+	// withheld tells that a model's answer fell to its provider's policy.
+	withheld bool
+	// final is a failure that only another model could mend; nil again once one has been asked.
+	final   *tasks.Failure
+	refused []refusal
+	// called tells that the endpoint in hand was called, and asked counts all calls and refusals of the walk.
+	called bool
+	asked  int
+}
+
+// refusal is a route that the gate did not admit.
+type refusal struct {
+	route     gate.Route
+	admission gate.Admission
+}
+
+// walkRoutes tries the job's routes in order until one answers: models in the job's order, for each the endpoints
+// that serve it by priority.
+func (d *delivery) walkRoutes(ctx context.Context) conclusion {
+	w := &walk{delivery: d, deniedAccounts: map[string]bool{}}
+	for _, model := range d.worker.catalog.ModelsFor(d.job) {
+		if !w.mayMend(model) {
+			continue
+		}
+		final, asked := w.final, w.asked
+		w.final = nil
+		if end := w.tryModel(ctx, model); end != nil {
+			return *end
+		}
+		if w.asked == asked {
+			w.final = final // nobody there to mend it
+		}
+	}
+	return w.conclude()
+}
+
+// mayMend tells whether a model could do what those before it could not.
+func (w *walk) mayMend(model string) bool {
+	if w.window > 0 && w.worker.catalog.Models[model].ContextWindow <= w.window {
+		return false
+	}
+	taskType := w.worker.catalog.TaskTypes[w.job.TaskType]
+	return !w.withheld || (taskType != nil && taskType.ContentPolicyFallback)
+}
+
+// tryModel tries the endpoints of one model. It returns nil when the walk goes on to the next model.
+func (w *walk) tryModel(ctx context.Context, model string) *conclusion {
+	limited, failed := false, false
+	for _, endpoint := range w.worker.catalog.EndpointsFor(model) {
+		if w.deniedAccounts[endpoint.Account] {
+			failed = true
+			continue
+		}
+		next, end := w.tryEndpoint(ctx, model, endpoint)
+		if end != nil {
+			return end
+		}
+		switch next {
+		case policy.LargerModel:
+			// A window that the catalog does not know counts as 1: any known one may be larger.
+			w.window = max(w.window, w.worker.catalog.Models[model].ContextWindow, 1)
+			return nil
+		case policy.NextModel:
+			w.withheld = true
+			return nil
+		case policy.Limited:
+			limited = true
+		case policy.OtherAccounts:
+			w.deniedAccounts[endpoint.Account] = true
+			failed = true
+		default:
+			failed = failed || w.called
+		}
+	}
+	if limited && !failed && !w.spills() {
+		return w.deferred()
+	}
+	return nil
+}
+
+// spills tells whether a job that meets only limits goes on to another model instead of waiting: its task type says
+// so, or the wait would pass its deadline.
+func (w *walk) spills() bool {
+	if taskType := w.worker.catalog.TaskTypes[w.job.TaskType]; taskType != nil && taskType.Spill {
+		return true
+	}
+	nearest, found := w.nearest()
+	return found && w.job.Deadline != nil && time.Now().Add(nearest.admission.RetryIn).After(*w.job.Deadline)
+}
+
+// tryEndpoint makes the calls that the endpoint gets of this delivery, each admitted anew.
+func (w *walk) tryEndpoint(ctx context.Context, model string, endpoint *catalog.Endpoint) (policy.Next, *conclusion) {
+	w.called = false
+	for try := range endpoint.Tries {
+		if try > 0 && !pause(ctx, w.tryBackoff(try)) {
+			return 0, w.cutOff(ctx)
+		}
+		if w.worker.draining() {
+			return 0, w.giveBack()
+		}
+		route := gate.Route{Account: endpoint.Account, Endpoint: endpoint.Name, Model: model}
+		made, refused, err := w.attempt(ctx, route, endpoint)
+		switch {
+		case err != nil:
+			return 0, w.interrupted(ctx, err)
+		case refused != nil:
+			w.asked++
+			w.refused = append(w.refused, refusal{route, *refused})
+			if refused.Reason == gate.ReasonCooldown {
+				return policy.Limited, nil
+			}
+			return policy.NextRoute, nil
+		}
+		next, end := w.judge(made)
+		if end != nil || next != policy.AgainThenNextRoute {
+			return next, end
+		}
+	}
+	return policy.NextRoute, nil
+}
+
+// judge says what follows from an attempt.
+func (w *walk) judge(made *made) (policy.Next, *conclusion) {
+	verdict := policy.For(made.outcome.Class)
+	w.called = true
+	w.asked++
+	if made.outcome.Class != "" {
+		w.failure = made.outcome.Failure(made.route.Model, made.route.Endpoint)
+	}
+	switch verdict.Next {
+	case policy.End:
+		if verdict.Status == tasks.StatusSucceeded {
+			return verdict.Next, &conclusion{ended: verdict.Status, answer: made}
+		}
+		return verdict.Next, &conclusion{ended: verdict.Status, failure: w.failure}
+	case policy.GiveBack:
+		return verdict.Next, w.giveBack()
+	case policy.LargerModel, policy.NextModel:
+		w.final = w.failure
+	case policy.Limited:
+		w.called = false
+		w.refused = append(w.refused, refusal{
+			made.route,
+			gate.Admission{Reason: gate.ReasonCooldown, RetryIn: made.cooldown},
+		})
+	case policy.AgainThenNextRoute, policy.NextRoute, policy.OtherAccounts, policy.Later:
+	}
+	w.spent = w.spent || verdict.Spends
+	return verdict.Next, nil
+}
+
+// conclude ends a walk that found no answer.
+func (w *walk) conclude() conclusion {
+	switch {
+	case w.final != nil:
+		return conclusion{ended: tasks.StatusFailed, failure: w.final}
+	case w.spent:
+		return w.failedDelivery(w.failure)
+	}
+	if end := w.deferred(); end != nil {
+		return *end
+	}
+	if len(w.refused) > 0 {
+		route := w.refused[0].route
+		return w.failedDelivery(&tasks.Failure{
+			Class: tasks.ClassNotServed, Code: "not_served_anywhere",
+			Message: "no endpoint serves " + route.Model + " at the moment: each has said so itself",
+			Hint:    "list the models that each endpoint serves under its `models` in the configuration",
+		})
+	}
+	return conclusion{ended: tasks.StatusFailed, failure: &tasks.Failure{
+		Class: tasks.ClassInvalid, Code: "no_route",
+		Message: "no endpoint of this worker's configuration serves any of the job's models",
+		Hint:    "add one to `endpoints`, or list the model under the `models` of one, and enqueue the job again",
+	}}
+}
+
+// deferred gives the job back until the nearest of its refused routes can be asked again; nil when there is none to
+// wait for.
+func (w *walk) deferred() *conclusion {
+	nearest, found := w.nearest()
+	if !found {
+		return nil
+	}
+	now := time.Now()
+	return &conclusion{wait: nearest.admission.RetryIn, waiting: tasks.Waiting{
+		Reason: string(nearest.admission.Reason), Route: nearest.route.Model + "@" + nearest.route.Endpoint,
+		Since: now.UTC(), Until: now.Add(nearest.admission.RetryIn).UTC(),
+	}}
+}
+
+// nearest is the refused route that can be asked again first. One that does not serve its model is none.
+func (w *walk) nearest() (refusal, bool) {
+	candidates := slices.DeleteFunc(slices.Clone(w.refused), func(r refusal) bool {
+		return r.admission.Reason == gate.ReasonNotServed
+	})
+	if len(candidates) == 0 {
+		return refusal{}, false
+	}
+	return slices.MinFunc(candidates, func(a, b refusal) int {
+		return int(a.admission.RetryIn - b.admission.RetryIn)
+	}), true
+}
+
+// tryBackoff is the wait before a further call at the same endpoint: it doubles, and half of it is chance.
+func (w *walk) tryBackoff(try int) time.Duration {
+	wait := w.worker.catalog.Retry.TryBackoff << (try - 1)
+	return wait/2 + rand.N(wait/2+1)
+}
+
+// pause waits, and reports whether it was not cut off.
+func pause(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

@@ -1,0 +1,272 @@
+// Package worker turns jobs into completions: it takes their tasks from asynq's queues, walks the routes that the
+// catalog has for them, makes the calls that the gate admits, and commits what comes of them.
+//
+// A Worker may run in a process of its own (forebay worker) or be embedded in any Go program.
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/catalog"
+	"github.com/forebay-queue/forebay/tasks/gate"
+	"github.com/forebay-queue/forebay/tasks/jobstore"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/worker/internal/asynqredis"
+	"github.com/forebay-queue/forebay/worker/internal/policy"
+	"github.com/forebay-queue/forebay/worker/internal/provider"
+	"github.com/forebay-queue/forebay/worker/internal/slots"
+)
+
+const (
+	defaultSlots = 16
+	defaultDrain = 2 * time.Minute
+	// maxClockSkew is how far this machine's clock may be off Redis's: asynq's scores and leases use both.
+	maxClockSkew = 15 * time.Second
+	// lastWrites is how long results and ledgers may still be written after running calls were given up.
+	lastWrites = 5 * time.Second
+)
+
+// weights are the shares of freed slots when several queues have work.
+var weights = map[tasks.Priority]int{tasks.PriorityCritical: 6, tasks.PriorityDefault: 3, tasks.PriorityBulk: 1}
+
+// Config configures a Worker. A zero field means its documented default.
+type Config struct {
+	// Redis is the client to use; the Worker does not close it. Required. Give it a pool of at least Slots connections
+	// plus one for each queue.
+	Redis redis.UniversalClient
+	// Prefix stands before every key. Defaults to keyspace.DefaultPrefix. All processes of a deployment share it.
+	Prefix string
+	// Catalog is a validated catalog. Required.
+	Catalog *catalog.Catalog
+	// Slots is how many deliveries run at once. Defaults to 16.
+	Slots int
+	// DrainTimeout is how long Run lets running calls finish once it is told to stop. Defaults to 2m; it should be
+	// longer than the longest timeout of an endpoint.
+	DrainTimeout time.Duration
+	// Dial opens connections to endpoints. Defaults to TCP.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Log takes the Worker's lines. The zero value discards them.
+	Log zerolog.Logger
+}
+
+func (c Config) validate() error {
+	var problems []error
+	if c.Redis == nil {
+		problems = append(problems, errors.New("worker: Redis is missing"))
+	}
+	if c.Catalog == nil {
+		problems = append(problems, errors.New("worker: Catalog is missing"))
+	}
+	if c.Slots < 0 || c.Slots > 10_000 {
+		problems = append(problems, fmt.Errorf("worker: slots must be 1 to 10000, got %d", c.Slots))
+	}
+	if c.DrainTimeout < 0 {
+		problems = append(problems, fmt.Errorf("worker: drain_timeout must be positive, got %s", c.DrainTimeout))
+	}
+	return errors.Join(problems...)
+}
+
+// Worker takes jobs from the queues and does them. It is made by New and used once: Start, then Shutdown; or Run.
+type Worker struct {
+	id      string
+	config  Config
+	catalog *catalog.Catalog
+	redis   redis.UniversalClient
+	store   *jobstore.Store
+	gate    *gate.Gate
+	log     zerolog.Logger
+	pool    *slots.Pool
+
+	providers        map[string]*provider.Client
+	accountEndpoints map[string][]string
+	running          deliveries
+	queues           []queue
+
+	// alive ends when running calls are to be given up, writable some seconds later.
+	alive    context.Context
+	abort    context.CancelCauseFunc
+	writable context.Context
+	seal     context.CancelFunc
+	// stopping is closed when nothing new is to be begun.
+	stopping   chan struct{}
+	stopOnce   sync.Once
+	started    atomic.Bool
+	background sync.WaitGroup
+}
+
+// queue is one asynq server with the client behind it.
+type queue struct {
+	name   string
+	client *asynqredis.Client
+	server *asynq.Server
+}
+
+// New returns a Worker that has not started. It reaches nothing outside the process.
+func New(config Config) (*Worker, error) {
+	if err := config.validate(); err != nil {
+		return nil, err
+	}
+	if config.Slots == 0 {
+		config.Slots = defaultSlots
+	}
+	if config.DrainTimeout == 0 {
+		config.DrainTimeout = defaultDrain
+	}
+	w := &Worker{
+		id: uuid.NewString(), config: config, catalog: config.Catalog, redis: config.Redis, log: config.Log,
+		pool: slots.New(config.Slots), providers: map[string]*provider.Client{}, accountEndpoints: map[string][]string{},
+		stopping: make(chan struct{}),
+	}
+	w.alive, w.abort = context.WithCancelCause(context.Background())
+	w.writable, w.seal = context.WithCancel(context.Background())
+	for name, endpoint := range config.Catalog.Endpoints {
+		client, err := provider.New(provider.Config{Endpoint: endpoint, MaxConns: config.Slots, Dial: config.Dial})
+		if err != nil {
+			return nil, err
+		}
+		w.providers[name] = client
+		w.accountEndpoints[endpoint.Account] = append(w.accountEndpoints[endpoint.Account], name)
+	}
+	for _, names := range w.accountEndpoints {
+		slices.Sort(names)
+	}
+	return w, w.connect()
+}
+
+// connect builds what stands on Redis.
+func (w *Worker) connect() error {
+	scripts, err := w.redis.AutoPipeline()
+	if err != nil {
+		return fmt.Errorf("worker: pipeline: %w", err)
+	}
+	w.gate = gate.New(scripts, keyspace.New(w.config.Prefix), w.catalog.Breaker)
+	w.store, err = jobstore.New(jobstore.Config{Redis: w.redis, Scripts: scripts, Prefix: w.config.Prefix})
+	if err != nil {
+		return fmt.Errorf("worker: %w", err)
+	}
+	for _, priority := range tasks.Priorities() {
+		name := string(priority)
+		client, err := asynqredis.New(asynqredis.Config{
+			Client: w.redis, Queue: name, Lane: w.pool.Queue(name, weights[priority]), Log: w.log,
+		})
+		if err != nil {
+			return fmt.Errorf("worker: queue %s: %w", name, err)
+		}
+		w.queues = append(w.queues, queue{name: name, client: client, server: asynq.NewServerFromRedisClient(client, w.serverConfig(name))})
+	}
+	return nil
+}
+
+// ID identifies this Worker in ledgers and liveness keys. It is new with every process.
+func (w *Worker) ID() string { return w.id }
+
+// Run starts the Worker, waits for the context to end, and drains: nothing new is begun, calls that are out finish,
+// for at most DrainTimeout; after it, or at once when Abort is called, they are given up and their jobs given back.
+func (w *Worker) Run(ctx context.Context) error {
+	if err := w.Start(ctx); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.config.DrainTimeout)
+	defer cancel()
+	return w.Shutdown(drain)
+}
+
+// Start checks Redis and begins to take jobs. The context bounds the start only.
+func (w *Worker) Start(ctx context.Context) error {
+	if !w.started.CompareAndSwap(false, true) {
+		return errors.New("worker: started twice")
+	}
+	if err := w.checkClock(ctx); err != nil {
+		return err
+	}
+	if err := w.store.Heartbeat(ctx, w.id, livenessTTL); err != nil {
+		return fmt.Errorf("worker: %w", err)
+	}
+	w.background.Go(w.heartbeat)
+	w.background.Go(w.listen)
+	for _, queue := range w.queues {
+		if err := queue.server.Start(queue.client.Handler(w)); err != nil {
+			w.Abort()
+			return errors.Join(fmt.Errorf("worker: queue %s: %w", queue.name, err), w.Shutdown(ctx))
+		}
+	}
+	w.log.Info().Str("worker", w.id).Int("slots", w.config.Slots).Msg("worker started")
+	return nil
+}
+
+// Shutdown takes nothing new and lets the calls that are out finish, though not the walks over further routes. When
+// the context ends, what still runs is given up and given back.
+func (w *Worker) Shutdown(ctx context.Context) error {
+	w.stopOnce.Do(func() { close(w.stopping) })
+	release := context.AfterFunc(ctx, w.Abort)
+	defer release()
+	for _, queue := range w.queues {
+		queue.client.Stop()
+	}
+	var servers sync.WaitGroup
+	for _, queue := range w.queues {
+		servers.Go(queue.server.Shutdown)
+	}
+	servers.Wait()
+	w.running.wait()
+	w.Abort()
+	w.seal()
+	w.background.Wait()
+	var problems []error
+	for _, queue := range w.queues {
+		problems = append(problems, queue.client.Close())
+	}
+	for _, client := range w.providers {
+		client.Close()
+	}
+	w.leave()
+	problems = append(problems, w.store.Close())
+	w.log.Info().Str("worker", w.id).Msg("worker stopped")
+	return errors.Join(problems...)
+}
+
+// Abort gives up the calls that are out: their jobs go back into the queue, and the calls into the ledger as maybe
+// billed. It is what a second signal means. It does not wait; Shutdown does.
+func (w *Worker) Abort() {
+	w.abort(policy.ErrAbandoned)
+	time.AfterFunc(lastWrites, w.seal)
+}
+
+// draining tells that nothing new is to be begun.
+func (w *Worker) draining() bool {
+	select {
+	case <-w.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+// checkClock refuses to work with a clock far from Redis's: deadlines and leases would be off by as much.
+func (w *Worker) checkClock(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, admitTimeout)
+	defer cancel()
+	server, err := w.redis.Time(ctx).Result()
+	if err != nil {
+		return fmt.Errorf("worker: reach Redis: %w", err)
+	}
+	if skew := time.Since(server); skew.Abs() > maxClockSkew {
+		return fmt.Errorf("worker: this machine's clock is %s off Redis's, more than %s; set it by NTP and start again",
+			skew.Round(time.Millisecond), maxClockSkew)
+	}
+	return nil
+}
