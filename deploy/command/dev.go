@@ -1,0 +1,301 @@
+package command
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/forebay-queue/forebay/deploy/config"
+	"github.com/forebay-queue/forebay/deploy/sandbox"
+)
+
+const defaultDevListen = "127.0.0.1:8080"
+
+// devReply is what `forebay dev --json` prints once it does jobs.
+type devReply struct {
+	Redis string `json:"redis"`
+	// Embedded tells that Redis is part of this process, and not durable.
+	Embedded bool   `json:"embedded"`
+	HTTP     string `json:"http"`
+	// Config is the configuration by which other commands take part.
+	Config    string        `json:"config"`
+	Endpoints []devEndpoint `json:"endpoints"`
+	Slots     int           `json:"slots"`
+}
+
+type devEndpoint struct {
+	Endpoint  string `json:"endpoint"`
+	Region    string `json:"region,omitempty"`
+	URL       string `json:"url"`
+	Simulated bool   `json:"simulated"`
+}
+
+// running is a sandbox as its user sees it.
+type running struct {
+	sandbox *sandbox.Sandbox
+	// redis names a Redis of the user's own, without credentials; redisFlag is what commands need to reach it.
+	redis, redisFlag string
+	// config is the user's configuration; empty where the sandbox has one of its own.
+	config string
+	// job is one that can be looked at; empty where there is none yet.
+	job   string
+	slots int
+}
+
+func newDevCommand() *cobra.Command {
+	var listen string
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run a whole deployment in one process, for development",
+		Long: `Run Redis, a worker, endpoints and the HTTP interface in one process until Ctrl-C, and print their addresses.
+
+Redis is an embedded one, which is not durable: all jobs are gone when the process ends. --redis takes one of your
+own. The endpoints are simulated, and bill nobody; --config takes those of a configuration, which are real. Of the
+configuration's Redis nothing but the prefix is used here.`,
+		Example: `  forebay dev
+  forebay dev --redis redis://localhost:6379/0
+  forebay dev --config forebay.yaml --listen 127.0.0.1:0`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := sandbox.CheckListen(listen); err != nil {
+				return refuseUsage(cmd, "--listen: %s", err)
+			}
+			return runDev(cmd, listen)
+		},
+	}
+	cmd.Flags().StringVar(&listen, "listen", defaultDevListen, "`address` of /healthz, /readyz and /v1/jobs/{id}, on loopback; port 0 takes a free one")
+	return cmd
+}
+
+func runDev(cmd *cobra.Command, listen string) (err error) {
+	file, d, err := devConfig(cmd)
+	if err != nil {
+		return err
+	}
+	log, err := newLog(cmd, file.Log)
+	if err != nil {
+		return err
+	}
+	d.slots = file.Worker.Slots
+	settings := sandbox.Config{
+		Prefix: file.Redis.Prefix, Slots: file.Worker.Slots, DrainTimeout: file.Worker.DrainTimeout, Listen: listen, Log: log,
+	}
+	if d.config != "" {
+		settings.Catalog = &file.Catalog
+	}
+	if flag, source := ownRedis(cmd); flag != "" {
+		options, err := parseRedisURL(flag, source)
+		if err != nil {
+			return err
+		}
+		client, err := openRedis(cmd.Context(), options, sandbox.Connections(1, d.slots))
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		settings.Redis, d.redis = client, redisAddress(options)
+		if source != envRedis && options.Password == "" {
+			d.redisFlag = " --" + flagRedis + " " + quote(flag)
+		}
+	}
+	if d.sandbox, err = sandbox.Start(cmd.Context(), settings); err != nil {
+		if cmd.Context().Err() != nil {
+			return errors.New("interrupted while starting")
+		}
+		return err
+	}
+	defer func() { err = errors.Join(err, d.sandbox.Close(context.WithoutCancel(cmd.Context()))) }()
+	defer secondSignal(cmd.Context(), d.sandbox.Workers[0], log)()
+	return stay(cmd, d, cmd.OutOrStdout())
+}
+
+// devConfig reads the configuration, if one is named. Only the flag does it: real endpoints cost money, and are not
+// called because a file happens to lie here.
+func devConfig(cmd *cobra.Command) (*config.File, running, error) {
+	path, _ := cmd.Flags().GetString(flagConfig)
+	if path == "" {
+		file, err := config.Parse("the defaults", config.Example())
+		return file, running{}, err
+	}
+	file, err := config.Load(path)
+	if err != nil {
+		return nil, running{}, err
+	}
+	var problems []config.Problem
+	for _, problem := range config.Check(file) {
+		if !strings.HasPrefix(problem.Path, "redis") { // it is not used
+			problems = append(problems, problem)
+		}
+	}
+	if len(problems) > 0 {
+		tellProblems(cmd, problems)
+		return nil, running{}, errTold
+	}
+	return file, running{config: path}, nil
+}
+
+// ownRedis is the URL of the user's Redis, and where it was given; empty for the embedded one.
+func ownRedis(cmd *cobra.Command) (url, source string) {
+	if url, _ = cmd.Flags().GetString(flagRedis); url != "" {
+		return url, "--" + flagRedis
+	}
+	return os.Getenv(envRedis), envRedis
+}
+
+// stay prints the deployment's addresses and waits for a signal.
+func stay(cmd *cobra.Command, d running, out io.Writer) error {
+	path, remove, err := d.writeConfig()
+	if err != nil {
+		return err
+	}
+	defer remove()
+	if wantsJSON(cmd) {
+		err = printJSON(cmd, d.reply(path))
+	} else {
+		err = d.tell(out, path)
+	}
+	if err != nil {
+		return err
+	}
+	select {
+	case <-cmd.Context().Done():
+		return nil
+	case err := <-d.sandbox.Failed():
+		return err
+	}
+}
+
+// writeConfig writes a configuration by which other commands take part, where the user has none.
+func (d running) writeConfig() (path string, remove func(), err error) {
+	if d.config != "" {
+		path, err = filepath.Abs(d.config)
+		return path, func() {}, err
+	}
+	dir, err := os.MkdirTemp("", "forebay-")
+	if err != nil {
+		return "", nil, fmt.Errorf("make a folder for the configuration: %w", err)
+	}
+	remove = func() { _ = os.RemoveAll(dir) } // a folder of its own in the system's temporary one
+	path = filepath.Join(dir, defaultConfigPath)
+	if err := os.WriteFile(path, d.sandbox.File, 0o600); err != nil {
+		remove()
+		return "", nil, fmt.Errorf("write the configuration: %w", err)
+	}
+	return path, remove, nil
+}
+
+func (d running) reply(path string) devReply {
+	reply := devReply{
+		Redis: cmp.Or(d.redis, d.sandbox.RedisURL), Embedded: d.redis == "", HTTP: d.sandbox.HTTPURL, Config: path, Slots: d.slots,
+	}
+	for _, e := range d.sandbox.EndpointOrder() {
+		reply.Endpoints = append(reply.Endpoints, devEndpoint{Endpoint: e.Name, Region: e.Region, URL: e.URL, Simulated: e.Simulated})
+	}
+	return reply
+}
+
+// tell prints addresses, and commands to copy.
+func (d running) tell(out io.Writer, path string) error {
+	fmt.Fprint(out, "\nA whole deployment runs in this process:\n\n")
+	list := table(out)
+	if d.redis == "" {
+		row(list, "  redis", d.sandbox.RedisURL, "embedded, not durable: all jobs are gone when this ends")
+	} else {
+		row(list, "  redis", d.redis, "your own")
+	}
+	row(list, "  http", d.sandbox.HTTPURL, "/healthz, /readyz, /v1/jobs/{id}")
+	for _, e := range d.sandbox.EndpointOrder() {
+		note := "real: calls are billed"
+		if e.Simulated {
+			note = "simulated: nothing is billed"
+		}
+		row(list, "  endpoint", labelled(e.Name, e.Simulated), note)
+	}
+	if d.sandbox.Simulator != nil {
+		row(list, "  counters", d.sandbox.SimulatorURL+"/_simulator/counters", "of the simulated endpoints")
+	}
+	if err := list.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "\nFrom another terminal%s:\n\n%s\nCtrl-C ends it.\n", d.condition(), d.commands(path))
+	return err
+}
+
+// condition is what the commands need that is not printed.
+func (d running) condition() string {
+	if d.redis != "" && d.redisFlag == "" {
+		return ", with " + envRedis + " set to your Redis"
+	}
+	return ""
+}
+
+func (d running) commands(path string) string {
+	flags := " --" + flagConfig + " " + quote(path) + d.redisFlag
+	if d.config != "" && d.redis == "" {
+		flags += " --" + flagRedis + " " + d.sandbox.RedisURL
+	}
+	id := fmt.Sprintf("try-%d", time.Now().Unix()%100_000)
+	var text strings.Builder
+	line := func(command, rest string) { fmt.Fprintf(&text, "  %s %s%s%s\n", program(), command, flags, rest) }
+	line("enqueue", fmt.Sprintf(" --type %s --id %s --wait %s", d.taskType(), id, someInput()))
+	line("status", "")
+	line("get", " "+cmp.Or(d.job, id))
+	fmt.Fprintf(&text, "  curl %s/v1/jobs/%s\n", d.sandbox.HTTPURL, cmp.Or(d.job, id))
+	return text.String()
+}
+
+// taskType is the example's, or the first of the user's configuration.
+func (d running) taskType() string {
+	const usual = "fast_summary"
+	known := d.sandbox.Catalog.TaskTypes
+	if known[usual] != nil || len(known) == 0 {
+		return usual
+	}
+	return slices.Min(slices.Collect(maps.Keys(known)))
+}
+
+// someInput is a document that is there, or a text.
+func someInput() string {
+	const usual = "README.md"
+	if _, err := os.Stat(usual); err == nil {
+		return "--file " + usual
+	}
+	return "--input " + quote("A forebay is the pool where water waits in front of the turbines until a gate lets it through.")
+}
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
+
+// quote writes a word so that a shell takes it as it stands.
+func quote(word string) string {
+	if plainWord.MatchString(word) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// program is how the user calls this program, for commands to copy.
+func program() string {
+	path, err := os.Executable()
+	if err != nil {
+		return "forebay"
+	}
+	if strings.Contains(path, string(filepath.Separator)+"go-build") {
+		return "go run ."
+	}
+	if found, err := exec.LookPath("forebay"); err == nil && found == path {
+		return "forebay"
+	}
+	return quote(os.Args[0])
+}

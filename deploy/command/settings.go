@@ -1,0 +1,163 @@
+package command
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+	"github.com/spf13/cobra"
+
+	"github.com/forebay-queue/forebay/deploy/config"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
+)
+
+const (
+	envConfig         = "FOREBAY_CONFIG"
+	envRedis          = "FOREBAY_REDIS_URL"
+	defaultConfigPath = "forebay.yaml"
+	defaultRedisURL   = "redis://127.0.0.1:6379/0"
+
+	// redisTimeout bounds connecting to Redis, and every command.
+	redisTimeout = 5 * time.Second
+)
+
+// settings are what the global flags, the environment and the configuration say together.
+type settings struct {
+	// file is nil where there is no configuration.
+	file *config.File
+	// path is the configuration's.
+	path string
+	// prefix stands before every key.
+	prefix string
+	redis  *redis.Options
+}
+
+// loadSettings reads what a command needs that can do without a configuration.
+func loadSettings(cmd *cobra.Command) (*settings, error) {
+	s := &settings{path: configPath(cmd), prefix: keyspace.DefaultPrefix}
+	if s.path != "" {
+		file, err := config.Load(s.path)
+		if err != nil {
+			return nil, err
+		}
+		s.file, s.prefix = file, file.Redis.Prefix
+	}
+	options, err := redisOptions(cmd, s.file)
+	if err != nil {
+		return nil, err
+	}
+	s.redis = options
+	return s, nil
+}
+
+// requireSettings reads what a command needs that works by the catalog.
+func requireSettings(cmd *cobra.Command) (*settings, error) {
+	if configPath(cmd) == "" {
+		return nil, fmt.Errorf("`%s` needs a configuration: name it with --%s or %s, or write ./%s with `forebay config init`",
+			cmd.CommandPath(), flagConfig, envConfig, defaultConfigPath)
+	}
+	return loadSettings(cmd)
+}
+
+// configPath is where the configuration stands; empty where there is none.
+func configPath(cmd *cobra.Command) string {
+	path, _ := cmd.Flags().GetString(flagConfig)
+	if path = cmp.Or(path, os.Getenv(envConfig)); path != "" {
+		return path
+	}
+	if _, err := os.Stat(defaultConfigPath); err == nil {
+		return defaultConfigPath
+	}
+	return ""
+}
+
+// redisOptions are those of the flag's Redis, else of the environment's, the configuration's, or the default one.
+func redisOptions(cmd *cobra.Command, file *config.File) (*redis.Options, error) {
+	flag, _ := cmd.Flags().GetString(flagRedis)
+	switch {
+	case flag != "":
+		return parseRedisURL(flag, "--"+flagRedis)
+	case os.Getenv(envRedis) != "":
+		return parseRedisURL(os.Getenv(envRedis), envRedis)
+	case file == nil:
+		return parseRedisURL(defaultRedisURL, "the default")
+	}
+	options, err := file.RedisOptions()
+	if err == nil {
+		return options, nil
+	}
+	for _, problem := range config.Check(file) { // the same, with its line
+		if strings.HasPrefix(problem.Path, "redis") {
+			return nil, errors.New(problem.String())
+		}
+	}
+	return nil, err
+}
+
+// parseRedisURL repeats nothing of the URL in its error: it may hold a password.
+func parseRedisURL(url, source string) (*redis.Options, error) {
+	options, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, fmt.Errorf("the URL of Redis in %s cannot be read: write redis://host:port/database, rediss://host:port/database for TLS, or unix:///path", source)
+	}
+	return options, nil
+}
+
+// connect returns a client of at least so many connections, once Redis has answered. Its error says within
+// redisTimeout why Redis did not.
+func (s *settings) connect(ctx context.Context, connections int) (*redis.Client, error) {
+	return openRedis(ctx, s.redis, connections)
+}
+
+func openRedis(ctx context.Context, options *redis.Options, connections int) (*redis.Client, error) {
+	options.DialTimeout = redisTimeout
+	options.ReadTimeout = redisTimeout
+	options.WriteTimeout = redisTimeout
+	options.ContextTimeoutEnabled = true
+	options.PoolSize = max(options.PoolSize, connections)
+	// No server but Redis Enterprise knows them.
+	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	client := redis.NewClient(options)
+	ping, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	err := client.Ping(ping).Err()
+	if err == nil {
+		return client, nil
+	}
+	_ = client.Close()
+	remedy := fmt.Sprintf("start it there, or name another with --%s or %s", flagRedis, envRedis)
+	switch {
+	case ctx.Err() != nil:
+		return nil, errors.New("interrupted while connecting to Redis")
+	case redis.IsAuthError(err):
+		remedy = fmt.Sprintf("give its user and password in the URL of %s, or by password_env in the configuration", envRedis)
+	}
+	return nil, fmt.Errorf("cannot reach Redis at %s: %w; %s", redisAddress(options), redisProblem(err), remedy)
+}
+
+// redisAddress names a Redis without its credentials.
+func redisAddress(options *redis.Options) string {
+	if options.Network == "unix" {
+		return options.Addr
+	}
+	return fmt.Sprintf("%s/%d", options.Addr, options.DB)
+}
+
+// redisProblem is an error less the address, which stands beside it.
+func redisProblem(err error) error {
+	var network *net.OpError
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no answer within %s", redisTimeout)
+	case errors.As(err, &network):
+		return network.Err
+	}
+	return err
+}

@@ -1,0 +1,109 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/forebay-queue/forebay/deploy/config"
+	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/worker"
+)
+
+func newWorkerCommand() *cobra.Command {
+	var slots int
+	cmd := &cobra.Command{
+		Use:   "worker",
+		Short: "Do the jobs of the queues",
+		Long: `Take jobs from the queues and do them, until a signal comes. The first SIGINT or SIGTERM takes nothing new and
+lets the calls that are out finish, for as long as the configuration's drain_timeout says; the second gives them up
+and gives their jobs back to the other workers.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := requireSettings(cmd)
+			if err != nil {
+				return err
+			}
+			if cmd.Flags().Changed("slots") {
+				s.file.Worker.Slots = slots
+			}
+			if s.file.Worker.Slots < 1 || s.file.Worker.Slots > 10_000 {
+				return refuseUsage(cmd, "--slots must be 1 to 10000, got %d", slots)
+			}
+			return runWorker(cmd, s)
+		},
+	}
+	cmd.Flags().IntVar(&slots, "slots", 0, "how many jobs at once (default: the configuration's, 16)")
+	return cmd
+}
+
+func runWorker(cmd *cobra.Command, s *settings) error {
+	log, err := newLog(cmd, s.file.Log)
+	if err != nil {
+		return err
+	}
+	if problems := config.Check(s.file); len(problems) > 0 {
+		tellProblems(cmd, problems)
+		return errTold
+	}
+	client, err := s.connect(cmd.Context(), s.file.Worker.Slots+2*len(tasks.Priorities())+4)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	w, err := worker.New(worker.Config{
+		Redis: client, Prefix: s.prefix, Catalog: &s.file.Catalog, Slots: s.file.Worker.Slots,
+		DrainTimeout: s.file.Worker.DrainTimeout, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	log.Info().Str("redis", redisAddress(s.redis)).Str("config", s.path).Int("endpoints", len(s.file.Catalog.Endpoints)).
+		Msg("connected")
+	defer secondSignal(cmd.Context(), w, log)()
+	if err := w.Run(cmd.Context()); err != nil {
+		return fmt.Errorf("run the worker: %w", err)
+	}
+	return nil
+}
+
+// secondSignal gives the signals after the first, which ends the context, their meaning: the next gives the running
+// jobs back, a third ends the process. The function returned undoes it.
+func secondSignal(ctx context.Context, w *worker.Worker, log zerolog.Logger) func() {
+	signals := make(chan os.Signal, 3)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-ctx.Done():
+		case <-done:
+			return
+		}
+		log.Info().Msg("stopping: calls that are out are let finish; a second signal gives them up")
+		received := 0
+		for {
+			select {
+			case <-signals:
+				// The first is the one that ended the context.
+				if received++; received < 2 {
+					continue
+				}
+				signal.Stop(signals)
+				log.Warn().Msg("giving up: running jobs go back to the queue")
+				w.Abort()
+				return
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(done)
+	}
+}

@@ -1,0 +1,242 @@
+// Package sandbox runs a whole deployment in one process: Redis, simulated endpoints, workers, and the HTTP interface.
+// It is what `forebay demo` and `forebay dev` are made of, and serves tests and experiments.
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"github.com/forebay-queue/forebay/deploy/simulator"
+	"github.com/forebay-queue/forebay/producer"
+	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/catalog"
+	"github.com/forebay-queue/forebay/tasks/gate"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/worker"
+)
+
+const (
+	defaultSlots   = 16
+	defaultListen  = "127.0.0.1:0"
+	defaultDrain   = 2 * time.Minute
+	shutdownServer = 5 * time.Second
+)
+
+// Config configures a Sandbox. A zero field means its documented default.
+type Config struct {
+	// Redis is the client to use; Close leaves it open. Give it a pool of at least Connections(Workers, Slots).
+	// Defaults to an embedded Redis, which keeps everything in memory and forgets it at Close.
+	Redis redis.UniversalClient
+	// Prefix stands before every key. Defaults to keyspace.DefaultPrefix.
+	Prefix string
+	// Catalog is a validated catalog, whose endpoints are called as they stand. Defaults to the example's task types,
+	// models and prices over Regions, which are simulated.
+	Catalog *catalog.Catalog
+	// Regions are the simulated endpoints, in the order of their priority. They are used where there is no Catalog.
+	// Defaults to DefaultRegions.
+	Regions []Region
+	// Recovery is the recovery time of breakers where there is no Catalog, 100ms to 24h. Defaults to 60s.
+	Recovery time.Duration
+	// Seed makes the simulated endpoints repeatable.
+	Seed uint64
+	// Workers is how many workers run, each with Slots slots. Default to 1 and 16.
+	Workers, Slots int
+	// DrainTimeout is how long Close lets running calls finish when its context does not end before. Defaults to 2m.
+	DrainTimeout time.Duration
+	// Listen is the address of /healthz, /readyz and /v1/jobs/{id}. It must be on loopback: nobody is asked for a
+	// password there. Defaults to 127.0.0.1:0, a free port.
+	Listen string
+	// Log takes the lines of the workers. The zero value discards them.
+	Log zerolog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	if len(c.Regions) == 0 {
+		c.Regions = DefaultRegions()
+	}
+	setDefault(&c.Prefix, keyspace.DefaultPrefix)
+	setDefault(&c.Recovery, time.Minute)
+	setDefault(&c.Workers, 1)
+	setDefault(&c.Slots, defaultSlots)
+	setDefault(&c.DrainTimeout, defaultDrain)
+	setDefault(&c.Listen, defaultListen)
+	return c
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Connections is the size of a pool of connections to Redis that serves so many workers of so many slots.
+func Connections(workers, slots int) int {
+	return workers*(slots+2*len(tasks.Priorities())+4) + 16
+}
+
+// Sandbox is a running deployment. Its fields are not to be changed.
+type Sandbox struct {
+	// Client enqueues, reads and cancels jobs.
+	Client *producer.Client
+	// Redis is the client that everything here uses; RedisURL is where the embedded Redis is reached, and empty for one
+	// that was given.
+	Redis    redis.UniversalClient
+	RedisURL string
+	// Catalog is what the workers work by.
+	Catalog *catalog.Catalog
+	// Simulator is the provider behind the simulated endpoints, SimulatorURL its address; nil and empty where the
+	// Catalog was given.
+	Simulator    *simulator.Simulator
+	SimulatorURL string
+	// HTTPURL is the base of /healthz, /readyz and /v1/jobs/{id}.
+	HTTPURL string
+	// Workers are the running workers.
+	Workers []*worker.Worker
+	// File is a forebay.yaml by which other processes take part in this deployment; nil where the Catalog was given.
+	File []byte
+
+	config   Config
+	listener net.Listener // of HTTPURL
+	gate     *gate.Gate
+	closers  []func(context.Context) error // called from the last to the first
+
+	failed    chan error
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Start starts a deployment and returns once it does jobs. The context bounds the start only. When a part of it cannot
+// be started, the others are ended again.
+func Start(ctx context.Context, config Config) (*Sandbox, error) {
+	if err := CheckListen(config.Listen); err != nil {
+		return nil, err
+	}
+	s := &Sandbox{config: config.withDefaults(), failed: make(chan error, 3)}
+	for _, step := range []func(context.Context) error{
+		s.listen, s.startRedis, s.startEndpoints, s.startWorkers, s.startClient, s.serveHTTP,
+	} {
+		err := step(ctx)
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			ended, cancel := context.WithCancel(context.WithoutCancel(ctx))
+			cancel() // nothing is worth waiting for
+			return nil, errors.Join(err, s.Close(ended))
+		}
+	}
+	return s, nil
+}
+
+// Failed tells when a server of the deployment has ended by itself, and why.
+func (s *Sandbox) Failed() <-chan error { return s.failed }
+
+// Close ends everything that Start began, the last first. Calls that are out may finish until the context ends, or
+// for the DrainTimeout; what still runs then is given up and given back. It may be called again.
+func (s *Sandbox) Close(ctx context.Context) error {
+	s.closeOnce.Do(func() {
+		ctx, cancel := context.WithTimeout(ctx, s.config.DrainTimeout)
+		defer cancel()
+		var problems []error
+		for _, closer := range slices.Backward(s.closers) {
+			problems = append(problems, closer(ctx))
+		}
+		s.closeErr = errors.Join(problems...)
+	})
+	return s.closeErr
+}
+
+// Abort gives up the calls that are out. It does not wait; Close does.
+func (s *Sandbox) Abort() {
+	for _, w := range s.Workers {
+		w.Abort()
+	}
+}
+
+// Endpoints reads the breakers and counters of all endpoints, in the order of their priority.
+func (s *Sandbox) Endpoints(ctx context.Context) ([]gate.EndpointState, error) {
+	endpoints := s.EndpointOrder()
+	names := make([]gate.Endpoint, len(endpoints))
+	for i, e := range endpoints {
+		names[i] = gate.Endpoint{Account: e.Account, Name: e.Name}
+	}
+	return s.gate.Endpoints(ctx, names)
+}
+
+// onClose has something ended by Close, before all that was begun earlier.
+func (s *Sandbox) onClose(end func(context.Context) error) { s.closers = append(s.closers, end) }
+
+func (s *Sandbox) startClient(context.Context) error {
+	client, err := producer.New(producer.Config{Redis: s.Redis, Catalog: s.Catalog, Prefix: s.config.Prefix})
+	if err != nil {
+		return fmt.Errorf("start the producer: %w", err)
+	}
+	s.Client = client
+	s.onClose(func(context.Context) error { return client.Close() })
+	s.gate = gate.New(s.Redis, keyspace.New(s.config.Prefix), s.Catalog.Breaker)
+	return nil
+}
+
+// startWorkers starts the workers. They end together, so that the slowest call bounds the drain.
+func (s *Sandbox) startWorkers(ctx context.Context) error {
+	s.onClose(s.stopWorkers)
+	for range s.config.Workers {
+		w, err := worker.New(worker.Config{
+			Redis: s.Redis, Prefix: s.config.Prefix, Catalog: s.Catalog, Slots: s.config.Slots,
+			DrainTimeout: s.config.DrainTimeout, Log: s.config.Log,
+		})
+		if err != nil {
+			return fmt.Errorf("start a worker: %w", err)
+		}
+		if err := w.Start(ctx); err != nil {
+			return fmt.Errorf("start a worker: %w", err)
+		}
+		s.Workers = append(s.Workers, w)
+	}
+	return nil
+}
+
+func (s *Sandbox) stopWorkers(ctx context.Context) error {
+	problems := make([]error, len(s.Workers))
+	var group sync.WaitGroup
+	for i, w := range s.Workers {
+		group.Go(func() { problems[i] = w.Shutdown(ctx) })
+	}
+	group.Wait()
+	return errors.Join(problems...)
+}
+
+// serve answers on a listener until Close. Calls that hang are ended by release, which may be nil.
+func (s *Sandbox) serve(what string, listener net.Listener, handler http.Handler, release func() error) {
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			s.failed <- fmt.Errorf("serve %s on %s: %w", what, listener.Addr(), err)
+		}
+	}()
+	s.onClose(func(ctx context.Context) error {
+		var problems []error
+		if release != nil {
+			problems = append(problems, release())
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownServer)
+		defer cancel()
+		if err := server.Shutdown(ctx); err != nil {
+			problems = append(problems, server.Close())
+		}
+		<-stopped
+		return errors.Join(problems...)
+	})
+}
