@@ -1,0 +1,322 @@
+package main_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/forebay-queue/forebay/deploy/sandbox/corpus"
+	"github.com/forebay-queue/forebay/deploy/simulator"
+	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/gate"
+	"github.com/forebay-queue/forebay/tasks/jobstore"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/redistest"
+)
+
+const (
+	threshold   = 5
+	workers     = 2
+	slots       = 16
+	recovery    = time.Second
+	callTimeout = 3 * time.Second
+)
+
+// document is one text of the corpus; the abstract is there where the corpus has one.
+type document struct {
+	ID       string `json:"id"`
+	Text     string `json:"text"`
+	Abstract string `json:"abstract"`
+}
+
+// TestCorpusOverThreeRegions is the product's promise from the outside: a corpus, three regions of 50-300 ms, two worker
+// processes, the first region answering 500s, hanging and resetting from a third to two thirds of the jobs.
+func TestCorpusOverThreeRegions(t *testing.T) {
+	t.Parallel()
+	documents := loadCorpus(t)
+	d := deploy(t, len(documents))
+	d.startWorkers(workers)
+	d.enqueue(documents)
+	results := d.results(documents)
+
+	for _, result := range results {
+		require.Equal(t, tasks.StatusSucceeded, result.Status, "job %s: %v", result.ID, result.Error)
+		assert.Equal(t, 1, result.Run)
+		assert.NotEmpty(t, result.Text)
+		assert.Positive(t, result.CostUSD)
+	}
+	d.stopWorkers(syscall.SIGTERM)
+	d.checkCounters(results)
+	d.checkDeadEndpoint(results)
+	checkSummaries(t, documents, results)
+}
+
+// deployment is a real redis-server, a simulated provider in the test's process, and forebay's built program.
+type deployment struct {
+	t       *testing.T
+	dir     string
+	binary  string
+	redis   *redis.Client
+	server  *redistest.Server
+	sim     *simulator.Simulator
+	store   *jobstore.Store
+	workers []*exec.Cmd
+	logs    []*bytes.Buffer
+}
+
+func deploy(t *testing.T, jobs int) *deployment {
+	t.Helper()
+	d := &deployment{t: t, dir: t.TempDir()}
+	d.binary = filepath.Join(d.dir, "forebay")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", d.binary, ".")
+	output, err := build.CombinedOutput()
+	require.NoError(t, err, string(output))
+
+	d.redis, d.server = redistest.Real(t, "--appendonly", "yes")
+	d.store, err = jobstore.New(jobstore.Config{Redis: d.redis})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = d.store.Close() })
+
+	latency := simulator.Distribution{Min: 50 * time.Millisecond, Max: 300 * time.Millisecond}
+	d.sim, err = simulator.New(simulator.Config{Seed: 1, Regions: []simulator.RegionConfig{
+		{Name: "first", Latency: latency, Outages: []simulator.Outage{
+			{Kinds: []string{"500", "hang", "reset"}, FromJob: jobs / 3, UntilJob: jobs * 2 / 3},
+		}},
+		{Name: "second", Latency: latency},
+		{Name: "third", Latency: latency},
+	}})
+	require.NoError(t, err)
+	provider := httptest.NewServer(d.sim)
+	t.Cleanup(func() {
+		_ = d.sim.Close()
+		provider.Close()
+	})
+	d.configure(provider.URL)
+	return d
+}
+
+// configure writes the shipped example with the simulated regions in the place of its endpoints.
+func (d *deployment) configure(provider string) {
+	config := fmt.Sprintf(`
+redis: {url: %q}
+worker: {slots: %d}
+breaker: {failures: %d, recovery: %s}
+accounts: {sim: {}}
+endpoints:
+`, d.server.URL(), slots, threshold, recovery)
+	for i, region := range []string{"first", "second", "third"} {
+		config += fmt.Sprintf("  %s: {account: sim, url: %q, region: %s, priority: %d, timeout: %s, tries: %d, auth: none, simulated: true}\n",
+			region, provider+"/"+region+"/v1", region, i+1, callTimeout, 3-i)
+	}
+	config += `
+models:
+  gemini-2.5-flash: {output: 2.50, context_window: 1048576}
+  gpt-4.1-mini: {output: 2.50, context_window: 1047576}
+tiers:
+  - {name: low, models: [gemini-2.5-flash, gpt-4.1-mini]}
+fallback_tier: low
+task_types:
+  fast_summary:
+    model: gemini-2.5-flash
+    prompt: "Summarise the following text in three to five sentences.\n\n{{input}}"
+`
+	require.NoError(d.t, os.WriteFile(filepath.Join(d.dir, "forebay.yaml"), []byte(config), 0o600))
+}
+
+func (d *deployment) command(args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(d.t.Context(), d.binary, args...)
+	cmd.Dir = d.dir
+	return cmd
+}
+
+func (d *deployment) startWorkers(n int) {
+	d.t.Helper()
+	for range n {
+		log := &bytes.Buffer{}
+		cmd := d.command("worker", "--log-format", "json")
+		cmd.Stderr = log
+		require.NoError(d.t, cmd.Start())
+		d.workers, d.logs = append(d.workers, cmd), append(d.logs, log)
+	}
+	d.t.Cleanup(func() {
+		for i, worker := range d.workers {
+			_ = worker.Process.Kill()
+			_ = worker.Wait()
+			if d.t.Failed() {
+				d.t.Logf("log of worker %d:\n%s", i, lastLines(d.logs[i].String(), 40))
+			}
+		}
+	})
+}
+
+func (d *deployment) stopWorkers(signal syscall.Signal) {
+	d.t.Helper()
+	for _, worker := range d.workers {
+		require.NoError(d.t, worker.Process.Signal(signal))
+	}
+	for _, worker := range d.workers {
+		require.NoError(d.t, worker.Wait(), "a drained worker leaves with status 0")
+	}
+	d.workers = nil
+}
+
+func (d *deployment) enqueue(documents []document) {
+	d.t.Helper()
+	var group errgroup.Group
+	group.SetLimit(4)
+	for _, document := range documents {
+		path := filepath.Join(d.dir, document.ID+".txt")
+		require.NoError(d.t, os.WriteFile(path, []byte(document.Text), 0o600))
+		group.Go(func() error {
+			output, err := d.command("enqueue", "--type", "fast_summary", "--id", document.ID, "--file", path).CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("enqueue %s: %w: %s", document.ID, err, output)
+			}
+			return nil
+		})
+	}
+	require.NoError(d.t, group.Wait())
+}
+
+// results waits for every job, and reads one of them as a user does.
+func (d *deployment) results(documents []document) []tasks.Result {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(d.t.Context(), 3*time.Minute)
+	defer cancel()
+	var results []tasks.Result
+	for _, document := range documents {
+		record, err := d.store.Wait(ctx, document.ID)
+		require.NoError(d.t, err)
+		results = append(results, record.Result())
+	}
+	output, err := d.command("get", documents[0].ID, "--json").Output()
+	require.NoError(d.t, err)
+	var read tasks.Result
+	require.NoError(d.t, json.Unmarshal(output, &read))
+	assert.Equal(d.t, results[0].Text, read.Text)
+	assert.Equal(d.t, results[0].CostUSD, read.CostUSD)
+	return results
+}
+
+// checkCounters holds the providers' counters against the ledgers: every call is known, and every job was answered
+// once.
+func (d *deployment) checkCounters(results []tasks.Result) {
+	d.t.Helper()
+	calls := map[string]int64{}
+	answers := map[string]int{}
+	for _, result := range results {
+		for _, attempt := range result.Attempts {
+			assert.True(d.t, attempt.Ended, "job %s", result.ID)
+			calls[attempt.Endpoint]++
+			if attempt.Class == "" {
+				answers[result.ID]++
+			}
+		}
+	}
+	counters := d.sim.Counters()
+	for region, counted := range counters.Regions {
+		assert.Equal(d.t, counted.Asked, calls[region], "calls to %s: provider and ledgers", region)
+	}
+	for _, result := range results {
+		assert.Equal(d.t, 1, answers[result.ID], "answers in the ledger of job %s", result.ID)
+		assert.Equal(d.t, int64(1), counters.Jobs[result.ID].Answered, "answers counted by the provider for job %s", result.ID)
+	}
+	assert.Positive(d.t, counters.Regions["first"].DuringOutage)
+}
+
+// checkDeadEndpoint checks that after the breaker had opened, the dead endpoint was asked by probes only.
+func (d *deployment) checkDeadEndpoint(results []tasks.Result) {
+	d.t.Helper()
+	states, err := gate.New(d.redis, keyspace.New(""), breakerSettings()).
+		Endpoints(d.t.Context(), []gate.Endpoint{{Account: "sim", Name: "first"}})
+	require.NoError(d.t, err)
+	state := states[0]
+	assert.GreaterOrEqual(d.t, state.Trips, int64(1))
+	assert.GreaterOrEqual(d.t, state.Probes, int64(1))
+	assert.GreaterOrEqual(d.t, state.Recoveries, int64(1))
+
+	var failed []tasks.Attempt
+	var probes int
+	for _, result := range results {
+		for _, attempt := range result.Attempts {
+			if attempt.Endpoint == "first" && attempt.Class != "" {
+				failed = append(failed, attempt)
+				if attempt.Probe {
+					probes++
+				}
+			}
+		}
+	}
+	end := func(a tasks.Attempt) time.Time {
+		return a.StartedAt.Add(time.Duration(a.LatencyMS) * time.Millisecond)
+	}
+	slices.SortFunc(failed, func(a, b tasks.Attempt) int { return end(a).Compare(end(b)) })
+	require.GreaterOrEqual(d.t, len(failed), threshold)
+	assert.LessOrEqual(d.t, len(failed)-probes, int(state.Trips)*(threshold+workers*slots),
+		"calls wasted: at most the threshold and those in flight, each time that it opened")
+
+	// Between its opening, which is after the fifth failure in a row, and its recovery only probes went out.
+	late := 0
+	opened := end(failed[threshold-1]).Add(500 * time.Millisecond) // to report it, and the clocks' rounding
+	for _, attempt := range failed {
+		if !attempt.Probe && attempt.StartedAt.After(opened) {
+			late++
+		}
+	}
+	assert.LessOrEqual(d.t, late, int(state.Trips-1)*(threshold+workers*slots), "calls after the breaker had opened")
+}
+
+func loadCorpus(t *testing.T) []document {
+	t.Helper()
+	path := os.Getenv("FOREBAY_CORPUS")
+	if path == "" {
+		return defaultCorpus(t)
+	}
+	file, err := os.Open(path)
+	require.NoError(t, err, "FOREBAY_CORPUS")
+	defer func() { _ = file.Close() }()
+	var documents []document
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, 16<<20)
+	for lines.Scan() {
+		var one document
+		require.NoError(t, json.Unmarshal(lines.Bytes(), &one), "line %d of FOREBAY_CORPUS", len(documents)+1)
+		documents = append(documents, one)
+	}
+	require.NoError(t, lines.Err())
+	return documents
+}
+
+// defaultCorpus is the demo's.
+func defaultCorpus(t *testing.T) []document {
+	t.Helper()
+	t.Log("FOREBAY_CORPUS is not set: the demo's corpus is used, which has no abstracts to hold the summaries against")
+	texts, err := corpus.Default(t.Context(), os.DirFS("."))
+	require.NoError(t, err)
+	var documents []document
+	for i, text := range texts.Documents {
+		documents = append(documents, document{ID: fmt.Sprintf("doc-%03d", i), Text: text.Text})
+	}
+	return documents
+}
+
+func lastLines(text string, n int) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
