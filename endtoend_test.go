@@ -2,21 +2,16 @@ package main_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
@@ -25,9 +20,7 @@ import (
 	"github.com/forebay-queue/forebay/deploy/simulator"
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/gate"
-	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
-	"github.com/forebay-queue/forebay/tasks/redistest"
 )
 
 const (
@@ -50,7 +43,14 @@ type document struct {
 func TestCorpusOverThreeRegions(t *testing.T) {
 	t.Parallel()
 	documents := loadCorpus(t)
-	d := deploy(t, len(documents))
+	latency := simulator.Distribution{Min: 50 * time.Millisecond, Max: 300 * time.Millisecond}
+	d := deploy(t, site{regions: []simulator.RegionConfig{
+		{Name: "first", Latency: latency, Outages: []simulator.Outage{
+			{Kinds: []string{"500", "hang", "reset"}, FromJob: len(documents) / 3, UntilJob: len(documents) * 2 / 3},
+		}},
+		{Name: "second", Latency: latency},
+		{Name: "third", Latency: latency},
+	}})
 	d.startWorkers(workers)
 	d.enqueue(documents)
 	results := d.results(documents)
@@ -65,115 +65,6 @@ func TestCorpusOverThreeRegions(t *testing.T) {
 	d.checkCounters(results)
 	d.checkDeadEndpoint(results)
 	checkSummaries(t, documents, results)
-}
-
-// deployment is a real redis-server, a simulated provider in the test's process, and forebay's built program.
-type deployment struct {
-	t       *testing.T
-	dir     string
-	binary  string
-	redis   *redis.Client
-	server  *redistest.Server
-	sim     *simulator.Simulator
-	store   *jobstore.Store
-	workers []*exec.Cmd
-	logs    []*bytes.Buffer
-}
-
-func deploy(t *testing.T, jobs int) *deployment {
-	t.Helper()
-	d := &deployment{t: t, dir: t.TempDir()}
-	d.binary = filepath.Join(d.dir, "forebay")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", d.binary, ".")
-	output, err := build.CombinedOutput()
-	require.NoError(t, err, string(output))
-
-	d.redis, d.server = redistest.Real(t, "--appendonly", "yes")
-	d.store, err = jobstore.New(jobstore.Config{Redis: d.redis})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = d.store.Close() })
-
-	latency := simulator.Distribution{Min: 50 * time.Millisecond, Max: 300 * time.Millisecond}
-	d.sim, err = simulator.New(simulator.Config{Seed: 1, Regions: []simulator.RegionConfig{
-		{Name: "first", Latency: latency, Outages: []simulator.Outage{
-			{Kinds: []string{"500", "hang", "reset"}, FromJob: jobs / 3, UntilJob: jobs * 2 / 3},
-		}},
-		{Name: "second", Latency: latency},
-		{Name: "third", Latency: latency},
-	}})
-	require.NoError(t, err)
-	provider := httptest.NewServer(d.sim)
-	t.Cleanup(func() {
-		_ = d.sim.Close()
-		provider.Close()
-	})
-	d.configure(provider.URL)
-	return d
-}
-
-// configure writes the shipped example with the simulated regions in the place of its endpoints.
-func (d *deployment) configure(provider string) {
-	config := fmt.Sprintf(`
-redis: {url: %q}
-worker: {slots: %d}
-breaker: {failures: %d, recovery: %s}
-accounts: {sim: {}}
-endpoints:
-`, d.server.URL(), slots, threshold, recovery)
-	for i, region := range []string{"first", "second", "third"} {
-		config += fmt.Sprintf("  %s: {account: sim, url: %q, region: %s, priority: %d, timeout: %s, tries: %d, auth: none, simulated: true}\n",
-			region, provider+"/"+region+"/v1", region, i+1, callTimeout, 3-i)
-	}
-	config += `
-models:
-  gemini-2.5-flash: {output: 2.50, context_window: 1048576}
-  gpt-4.1-mini: {output: 2.50, context_window: 1047576}
-tiers:
-  - {name: low, models: [gemini-2.5-flash, gpt-4.1-mini]}
-fallback_tier: low
-task_types:
-  fast_summary:
-    model: gemini-2.5-flash
-    prompt: "Summarise the following text in three to five sentences.\n\n{{input}}"
-`
-	require.NoError(d.t, os.WriteFile(filepath.Join(d.dir, "forebay.yaml"), []byte(config), 0o600))
-}
-
-func (d *deployment) command(args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(d.t.Context(), d.binary, args...)
-	cmd.Dir = d.dir
-	return cmd
-}
-
-func (d *deployment) startWorkers(n int) {
-	d.t.Helper()
-	for range n {
-		log := &bytes.Buffer{}
-		cmd := d.command("worker", "--log-format", "json")
-		cmd.Stderr = log
-		require.NoError(d.t, cmd.Start())
-		d.workers, d.logs = append(d.workers, cmd), append(d.logs, log)
-	}
-	d.t.Cleanup(func() {
-		for i, worker := range d.workers {
-			_ = worker.Process.Kill()
-			_ = worker.Wait()
-			if d.t.Failed() {
-				d.t.Logf("log of worker %d:\n%s", i, lastLines(d.logs[i].String(), 40))
-			}
-		}
-	})
-}
-
-func (d *deployment) stopWorkers(signal syscall.Signal) {
-	d.t.Helper()
-	for _, worker := range d.workers {
-		require.NoError(d.t, worker.Process.Signal(signal))
-	}
-	for _, worker := range d.workers {
-		require.NoError(d.t, worker.Wait(), "a drained worker leaves with status 0")
-	}
-	d.workers = nil
 }
 
 func (d *deployment) enqueue(documents []document) {
@@ -314,9 +205,4 @@ func defaultCorpus(t *testing.T) []document {
 		documents = append(documents, document{ID: fmt.Sprintf("doc-%03d", i), Text: text.Text})
 	}
 	return documents
-}
-
-func lastLines(text string, n int) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }

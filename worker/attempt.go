@@ -137,13 +137,11 @@ func (d *delivery) settle(result *made) error {
 	}
 	d.attempts = append(d.attempts, result.ledger)
 	return d.worker.persist("write the end of an attempt to the ledger", d.job.ID, func(ctx context.Context) error {
-		pipe := d.worker.redis.Pipeline()
-		ended, err := d.worker.store.EndOn(ctx, pipe, d.job.ID, result.ledger)
+		ended, err := d.worker.store.EndOn(ctx, d.worker.pipe, d.job.ID, result.ledger)
 		if err != nil {
 			return err
 		}
-		settled := d.worker.gate.PipeSettle(ctx, pipe, result.report)
-		_, _ = pipe.Exec(ctx) // each reply is read for itself
+		settled := d.worker.gate.PipeSettle(ctx, d.worker.pipe, result.report)
 		_, err = ended.Reply(ctx)
 		return errors.Join(err, d.readSettled(ctx, settled, result.report))
 	})

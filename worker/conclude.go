@@ -59,16 +59,14 @@ func (d *delivery) commit(end conclusion) error {
 
 // send sends the commit, together with the report to the gate if an answer came: two slots, one pipeline.
 func (d *delivery) send(ctx context.Context, commit jobstore.Commit, answer *made) (jobstore.Committed, error) {
-	pipe := d.worker.redis.Pipeline()
-	pending, err := d.worker.store.CommitOn(ctx, pipe, commit)
+	pending, err := d.worker.store.CommitOn(ctx, d.worker.pipe, commit)
 	if err != nil {
 		return jobstore.Committed{}, err
 	}
 	var settled *gate.PendingSettle
 	if answer != nil {
-		settled = d.worker.gate.PipeSettle(ctx, pipe, answer.report)
+		settled = d.worker.gate.PipeSettle(ctx, d.worker.pipe, answer.report)
 	}
-	_, _ = pipe.Exec(ctx) // each reply is read for itself
 	committed, err := pending.Reply(ctx)
 	if settled != nil {
 		err = errors.Join(err, d.readSettled(ctx, settled, answer.report))

@@ -56,7 +56,9 @@ func TestTheWalk(t *testing.T) {
 	}{
 		{"past a sick endpoint", map[string][]string{"a-1": down}, nil, "a-1 a-1 a-1 a-2", "small", ""},
 		{
-			"past two of them, until the breakers open", map[string][]string{"a-1": down, "a-2": down}, nil,
+			"past two of them, until the breakers open",
+			map[string][]string{"a-1": down, "a-2": down},
+			nil,
 			"a-1 a-1 a-1 a-2 a-2 b-1", "small", "",
 		},
 		{"past an account without money", map[string][]string{"a-1": {"insufficient-quota"}}, nil, "a-1 b-1", "small", ""},
@@ -68,7 +70,8 @@ func TestTheWalk(t *testing.T) {
 		{"no larger window", map[string][]string{"a-1": {"context-length"}}, nil, "a-1 a-1", "", tasks.ClassContextLength},
 		{"content policy", map[string][]string{"a-1": {"content-filter"}}, nil, "a-1", "", tasks.ClassContentPolicy},
 		{
-			"content policy, other models allowed", map[string][]string{"a-1": {"refusal", "no-usage"}},
+			"content policy, other models allowed",
+			map[string][]string{"a-1": {"refusal", "no-usage"}},
 			func(c *catalog.Catalog) { c.TaskTypes["summary"].ContentPolicyFallback = true }, "a-1 a-1", "large", "",
 		},
 		{"a bad request", map[string][]string{"a-1": {"400"}}, nil, "a-1", "", tasks.ClassInvalid},

@@ -85,6 +85,7 @@ type Worker struct {
 	config  Config
 	catalog *catalog.Catalog
 	redis   redis.UniversalClient
+	pipe    *redis.AutoPipeliner
 	store   *jobstore.Store
 	gate    *gate.Gate
 	log     zerolog.Logger
@@ -148,12 +149,13 @@ func New(config Config) (*Worker, error) {
 
 // connect builds what stands on Redis.
 func (w *Worker) connect() error {
-	scripts, err := w.redis.AutoPipeline()
+	pipe, err := w.redis.AsyncAutoPipeline()
 	if err != nil {
 		return fmt.Errorf("worker: pipeline: %w", err)
 	}
-	w.gate = gate.New(scripts, keyspace.New(w.config.Prefix), w.catalog.Breaker)
-	w.store, err = jobstore.New(jobstore.Config{Redis: w.redis, Scripts: scripts, Prefix: w.config.Prefix})
+	w.pipe = pipe
+	w.gate = gate.New(pipe, keyspace.New(w.config.Prefix), w.catalog.Breaker)
+	w.store, err = jobstore.New(jobstore.Config{Redis: w.redis, Scripts: pipe, Prefix: w.config.Prefix})
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}

@@ -131,7 +131,7 @@ func TestDevRefusals(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = taken.Close() })
 	used := taken.Addr().String()
-	real := writeFile(t, "real.yaml", string(exampleWithoutKeys(t)))
+	keyless := writeFile(t, "real.yaml", string(exampleWithoutKeys(t)))
 	for _, test := range []struct {
 		line   string
 		status int
@@ -143,7 +143,7 @@ func TestDevRefusals(t *testing.T) {
 		{"dev --redis redis://127.0.0.1:1/0", exitFailed, "cannot reach Redis at 127.0.0.1:1/0"},
 		{"dev --redis nonsense", exitFailed, "the URL of Redis in --redis cannot be read"},
 		{"dev --config /no/such.yaml", exitFailed, "/no/such.yaml cannot be read"},
-		{"dev --config " + real, exitFailed, "FOREBAY_TEST_ABSENT_KEY"},
+		{"dev --config " + keyless, exitFailed, "FOREBAY_TEST_ABSENT_KEY"},
 	} {
 		t.Run(test.line, func(t *testing.T) {
 			t.Parallel()

@@ -35,8 +35,9 @@ type Region struct {
 
 // DefaultRegions are three endpoints that answer in some tenths of a second.
 func DefaultRegions() []Region {
-	latency := func(least, most time.Duration) simulator.Distribution {
-		return simulator.Distribution{Min: least * time.Millisecond, Max: most * time.Millisecond, Shape: simulator.ShapeLogNormal}
+	latency := func(least, most int) simulator.Distribution {
+		milliseconds := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+		return simulator.Distribution{Min: milliseconds(least), Max: milliseconds(most), Shape: simulator.ShapeLogNormal}
 	}
 	return []Region{
 		{Name: "simulated-apac", Region: "ap-northeast-1", Latency: latency(100, 400)},

@@ -105,7 +105,7 @@ type PendingSettle struct {
 
 // PipeSettle queues a report in a pipeline (no transaction, on Cluster). After the pipeline's Exec, whatever that
 // returned, read the Result of the report.
-func (g *Gate) PipeSettle(ctx context.Context, pipe redis.Pipeliner, outcome Outcome) *PendingSettle {
+func (g *Gate) PipeSettle(ctx context.Context, pipe redis.Cmdable, outcome Outcome) *PendingSettle {
 	pending := &PendingSettle{gate: g, outcome: outcome, err: outcome.validate()}
 	if pending.err == nil {
 		keys, args, others := g.settleArguments(outcome)

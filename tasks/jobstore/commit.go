@@ -57,7 +57,7 @@ func (s *Store) Commit(ctx context.Context, commit Commit) (Committed, error) {
 
 // CommitOn is Commit in the caller's pipeline, where it may travel with what settles the call's endpoint. The index
 // follows in the same pipeline, on the expectation that the commit is accepted; Reply mends it where it was not.
-func (s *Store) CommitOn(ctx context.Context, pipe redis.Pipeliner, commit Commit) (*Pending[Committed], error) {
+func (s *Store) CommitOn(ctx context.Context, pipe redis.Cmdable, commit Commit) (*Pending[Committed], error) {
 	finishedAt := time.Now()
 	if commit.Result.FinishedAt != nil {
 		finishedAt = *commit.Result.FinishedAt

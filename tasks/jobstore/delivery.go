@@ -92,7 +92,7 @@ func (s *Store) End(ctx context.Context, id string, attempt tasks.Attempt) error
 }
 
 // EndOn is End in the caller's pipeline.
-func (s *Store) EndOn(ctx context.Context, pipe redis.Pipeliner, id string, attempt tasks.Attempt) (*Pending[struct{}], error) {
+func (s *Store) EndOn(ctx context.Context, pipe redis.Cmdable, id string, attempt tasks.Attempt) (*Pending[struct{}], error) {
 	c, err := s.endCall(id, attempt)
 	if err != nil {
 		return nil, err
@@ -147,7 +147,7 @@ func (s *Store) GiveBack(ctx context.Context, id string, run int, delivery strin
 }
 
 // GiveBackOn is GiveBack in the caller's pipeline.
-func (s *Store) GiveBackOn(ctx context.Context, pipe redis.Pipeliner, id string, run int, delivery string, back GiveBack) (*Pending[int], error) {
+func (s *Store) GiveBackOn(ctx context.Context, pipe redis.Cmdable, id string, run int, delivery string, back GiveBack) (*Pending[int], error) {
 	c, err := s.giveBackCall(id, run, delivery, back)
 	if err != nil {
 		return nil, err

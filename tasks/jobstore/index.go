@@ -45,7 +45,7 @@ func (s *Store) Reindex(ctx context.Context, record *Record) error {
 }
 
 // index adds the job to one set and takes it out of those others that it may stand in.
-func (s *Store) index(ctx context.Context, pipe redis.Pipeliner, id, name string, at time.Time, others ...string) []redis.Cmder {
+func (s *Store) index(ctx context.Context, pipe redis.Cmdable, id, name string, at time.Time, others ...string) []redis.Cmder {
 	shard := keyspace.IndexShard(id)
 	commands := []redis.Cmder{
 		pipe.ZAdd(ctx, s.keys.Index(shard, name), redis.Z{Score: float64(at.UnixMilli()), Member: id}),

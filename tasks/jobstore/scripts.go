@@ -106,7 +106,7 @@ func (p *Pending[T]) Reply(ctx context.Context) (T, error) {
 	return p.finish(ctx, answer)
 }
 
-func pend[T any](ctx context.Context, s *Store, pipe redis.Pipeliner, c call, finish func(context.Context, reply) (T, error)) *Pending[T] {
+func pend[T any](ctx context.Context, s *Store, pipe redis.Cmdable, c call, finish func(context.Context, reply) (T, error)) *Pending[T] {
 	return &Pending[T]{
 		store: s, call: c, finish: finish,
 		cmd: c.script.EvalSha(ctx, pipe, c.keys, c.args...),

@@ -112,7 +112,7 @@ func walk(fsys fs.FS, skipped *leftOut, visit func(source) error) error {
 			return err
 		case err != nil:
 			skipped.add(name, "cannot be read")
-			return nil
+			return nil //nolint:nilerr // the rest of the folder can be
 		case entry.IsDir() && hidden(entry.Name()):
 			return fs.SkipDir
 		case entry.IsDir() || !entry.Type().IsRegular() || !readable(entry.Name()):

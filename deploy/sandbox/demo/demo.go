@@ -101,7 +101,11 @@ func (d *Demo) Run(ctx context.Context) (*Report, error) {
 	case err != nil:
 		return nil, err
 	}
-	return d.report(ctx, results, watch)
+	report, err := d.report(ctx, results, watch)
+	if ctx.Err() != nil && err != nil {
+		return nil, &Interrupted{Done: watch.done(), Jobs: len(d.jobs)}
+	}
+	return report, err
 }
 
 // work does all jobs and returns their results, in the order of the documents.

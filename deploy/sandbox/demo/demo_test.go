@@ -34,14 +34,6 @@ func documents(count int) *corpus.Corpus {
 	return c
 }
 
-func start(t *testing.T, config Config) *Demo {
-	t.Helper()
-	d, err := Start(t.Context(), config)
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, d.Close(context.WithoutCancel(t.Context()))) })
-	return d
-}
-
 // TestRun is not parallel: it looks at all goroutines of the process.
 func TestRun(t *testing.T) { //nolint:paralleltest // goroutines of other tests would count as leaks
 	defer goleak.VerifyNone(t)

@@ -13,8 +13,12 @@ import (
 	"github.com/forebay-queue/forebay/tasks/gate"
 )
 
-// shownSummaries is how many summaries a report holds.
-const shownSummaries = 3
+const (
+	// shownSummaries is how many summaries a report holds.
+	shownSummaries = 3
+	// settleTimeout bounds how long after the last result its call may still be reported to the breaker.
+	settleTimeout = 3 * time.Second
+)
 
 // Report is what a demonstration came to. Its JSON is what `forebay demo --json` prints.
 type Report struct {
@@ -85,11 +89,11 @@ type Summary struct {
 
 // report sums up the results, and compares them with the simulator's counters and the breakers.
 func (d *Demo) report(ctx context.Context, results []tasks.Result, watch *watch) (*Report, error) {
-	states, err := d.Sandbox.Endpoints(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read the breakers for the report: %w", err)
-	}
 	counters := d.Sandbox.Simulator.Counters()
+	states, err := d.settled(ctx, counters)
+	if err != nil {
+		return nil, err
+	}
 	r := &Report{
 		Simulated: true, Documents: d.config.Corpus.Origin, Seconds: time.Since(watch.started).Seconds(),
 		Jobs: len(results), Outage: d.scenario.up > 0, Models: map[string]int{}, Problems: []string{},
@@ -119,6 +123,30 @@ func (d *Demo) report(ctx context.Context, results []tasks.Result, watch *watch)
 	r.Summaries = pick(results)
 	r.Problems = append(r.Problems, d.check(evidence{results: results, states: states, counters: counters, answeredAtUp: watch.answeredAtUp}, d.Sandbox.Catalog.Breaker.Failures)...)
 	return r, nil
+}
+
+// settled reads the breakers once they have been told of all calls: a worker reports a call to its breaker right
+// after the result has been written. When they are not told within settleTimeout, it returns them as they are.
+func (d *Demo) settled(ctx context.Context, counters simulator.Counters) ([]gate.EndpointState, error) {
+	timeout := time.Now().Add(settleTimeout)
+	for {
+		states, err := d.Sandbox.Endpoints(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("read the breakers for the report: %w", err)
+		}
+		var calls int64
+		for _, state := range states {
+			calls += state.Calls
+		}
+		if calls >= counters.Total.Asked || time.Now().After(timeout) {
+			return states, nil
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // add takes in one result. first is the endpoint that a job asks first when all are well.

@@ -28,8 +28,9 @@ const (
 	jobsPerSlot = 25
 	fewestSlots = 4
 	mostSlots   = 256
-	// longestAnswer bounds the mean latency, so that a few documents are not waited for all the longer.
-	longestAnswer = 3 * time.Second
+	// shortestRun is how often the mean latency fits into the target at least, so that a few documents are not waited
+	// for all the longer.
+	shortestRun = 12
 	// fewestForOutage is how many jobs it takes to trip a breaker half-way and see it recover before the end.
 	fewestForOutage = 80
 	// unluckyShare of the calls to the second region fail. It gets one try, so that the third is seen at work.
@@ -49,7 +50,7 @@ type scenario struct {
 // probe that hangs, one more recovery time, and a probe that is answered.
 func plan(jobs int, pace Pace) scenario {
 	s := scenario{slots: min(max((jobs+jobsPerSlot-1)/jobsPerSlot, fewestSlots), mostSlots)}
-	mean := min(pace.Target*time.Duration(s.slots)/time.Duration(max(jobs, 1)), longestAnswer)
+	mean := min(pace.Target*time.Duration(s.slots)/time.Duration(max(jobs, 1)), pace.Target/shortestRun)
 	latency := func(least, most float64) simulator.Distribution {
 		return simulator.Distribution{
 			Min: time.Duration(least * float64(mean)), Max: time.Duration(most * float64(mean)), Shape: simulator.ShapeLogNormal,

@@ -106,10 +106,11 @@ func (w *watch) run(ctx context.Context, display display) error {
 				return nil // the display keeps what it shows
 			}
 		}
+		looking := ctx
 		if last {
-			ctx = context.WithoutCancel(ctx)
+			looking = context.WithoutCancel(ctx)
 		}
-		before, now, err := w.sample(ctx)
+		before, now, err := w.sample(looking)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil

@@ -75,7 +75,7 @@ func TestABlipAtTheAckDoesNotRunTheTaskAgain(t *testing.T) {
 			t.Run(name+", "+when, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					rdb, _ := inBubble(t)
+					rdb, _ := redistest.InBubble(t)
 					faults := newFaults(rdb)
 					var calls atomic.Int64
 					w := newWorker(t, rdb, 2).serve(func(context.Context, *asynq.Task) error {
@@ -102,7 +102,7 @@ func TestABlipAtTheAckDoesNotRunTheTaskAgain(t *testing.T) {
 func TestAnAckIsNotRepeatedIntoAnotherDelivery(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		faults := newFaults(rdb)
 		var calls atomic.Int64
 		w := newWorker(t, rdb, 2).serve(func(context.Context, *asynq.Task) error {
@@ -130,7 +130,7 @@ func TestAnAckIsNotRepeatedIntoAnotherDelivery(t *testing.T) {
 func TestARepeatIsCheckedAndSentAsOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		other := redis.NewClient(rdb.Options())
 		defer func() { _ = other.Close() }()
 		faults := newFaults(rdb)
@@ -181,7 +181,7 @@ func TestGoRedisRepeatsNothingByItself(t *testing.T) {
 func TestAnAckWithACancelledContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		w := newWorker(t, rdb, 2)
 		w.enqueue("1")
 		require.Equal(t, "1", w.dequeue())
@@ -196,14 +196,16 @@ func TestAnAckWithACancelledContext(t *testing.T) {
 // ackDone acknowledges as asynq does.
 func (w *worker) ackDone(ctx context.Context, id string) error {
 	script := redis.NewScript(asynqredis.AsynqSources()["doneCmd"])
-	return script.Run(ctx, w.client, []string{key("active"), key("lease"), key("t:" + id), key("processed:2000-01-01"),
-		key("processed")}, id, time.Now().Add(time.Hour).Unix(), int64(1<<62)).Err()
+	return script.Run(ctx, w.client, []string{
+		key("active"), key("lease"), key("t:" + id), key("processed:2000-01-01"),
+		key("processed"),
+	}, id, time.Now().Add(time.Hour).Unix(), int64(1<<62)).Err()
 }
 
 func TestAnAckWhoseTaskIsGoneIsOver(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		faults := newFaults(rdb)
 		w := newWorker(t, rdb, 2).serve(func(ctx context.Context, _ *asynq.Task) error {
 			// A reconciler took this worker for dead and gave the task to another.
@@ -229,7 +231,7 @@ func TestAnAckWhoseTaskIsGoneIsOver(t *testing.T) {
 func TestABrokenPipelineOfAcksIsRepeatedOneByOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		faults, seen := newFaults(rdb), &record{}
 		begin := make(chan struct{})
 		w := newWorker(t, rdb, 50).serve(func(ctx context.Context, task *asynq.Task) error {
@@ -252,7 +254,7 @@ func TestABrokenPipelineOfAcksIsRepeatedOneByOne(t *testing.T) {
 func TestAcksOutliveTheScriptCache(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		seen := &record{}
 		w := newWorker(t, rdb, 2).serve(func(ctx context.Context, task *asynq.Task) error {
 			require.NoError(t, rdb.ScriptFlush(ctx).Err())

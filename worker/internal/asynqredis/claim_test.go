@@ -18,7 +18,7 @@ import (
 func TestAClaimTakesAsManyAsThereAreFreeSlots(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		w := newWorker(t, rdb, 3)
 		w.enqueue(numbered(5)...)
 		assert.Equal(t, "001", w.dequeue())
@@ -44,7 +44,7 @@ func TestWhatAsynqDoesNotTakeGoesBackInItsOrder(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				rdb, _ := inBubble(t)
+				rdb, _ := redistest.InBubble(t)
 				w := newWorker(t, rdb, 4)
 				w.enqueue(numbered(6)...)
 				require.Equal(t, "001", w.dequeue())
@@ -66,7 +66,7 @@ func TestWhatAsynqDoesNotTakeGoesBackInItsOrder(t *testing.T) {
 func TestGivingBackIsRepeatedWhileRedisIsAway(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		faults := newFaults(rdb)
 		w := newWorker(t, rdb, 3)
 		w.enqueue(numbered(3)...)
@@ -86,7 +86,7 @@ func TestGivingBackIsRepeatedWhileRedisIsAway(t *testing.T) {
 func TestGivingBackLeavesWhatIsSomeoneElses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		w := newWorker(t, rdb, 3)
 		w.enqueue(numbered(3)...)
 		require.Equal(t, "001", w.dequeue())
@@ -103,7 +103,7 @@ func TestGivingBackLeavesWhatIsSomeoneElses(t *testing.T) {
 func TestALostClaimReplyStrandsNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		faults, seen := newFaults(rdb), &record{}
 		w := newWorker(t, rdb, 10)
 		w.enqueue(numbered(50)...)
@@ -119,7 +119,7 @@ func TestALostClaimReplyStrandsNothing(t *testing.T) {
 func TestALostClaimReplyAtStopStrandsNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		faults := newFaults(rdb)
 		w := newWorker(t, rdb, 3)
 		w.enqueue(numbered(5)...)
@@ -170,7 +170,7 @@ func TestGivingBackAtMaxmemoryLosesNothing(t *testing.T) {
 func TestTheDeadProcesssClaimIsRecovered(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		dead := newWorker(t, rdb, 10)
 		dead.enqueue(numbered(10)...)
 		for range 10 { // it dies with them: what it had buffered and what ran look the same in Redis
@@ -192,7 +192,7 @@ func TestTheDeadProcesssClaimIsRecovered(t *testing.T) {
 func TestTwoWorkersShareAQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		counts, seen := [2]atomic.Int64{}, &record{}
 		var workers []*worker
 		for i := range 2 {
@@ -218,7 +218,7 @@ func TestTwoWorkersShareAQueue(t *testing.T) {
 func TestIdsWithoutATaskAreDropped(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		w := newWorker(t, rdb, 10)
 		w.enqueue("gone", "1", "gone too", "2")
 		require.NoError(t, rdb.Del(t.Context(), key("t:gone"), key("t:gone too")).Err())
@@ -233,7 +233,7 @@ func TestIdsWithoutATaskAreDropped(t *testing.T) {
 func TestATaskThatCannotBeDecodedIsSetAside(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		w, seen := newWorker(t, rdb, 10), &record{}
 		w.enqueue("1", "broken", "2")
 		require.NoError(t, rdb.HSet(t.Context(), key("t:broken"), "msg", "no protobuf: \xff").Err())
@@ -252,7 +252,7 @@ func TestATaskThatCannotBeDecodedIsSetAside(t *testing.T) {
 func TestAProcessWhoseClockIsBehindIsTold(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, server := inBubble(t)
+		rdb, server := redistest.InBubble(t)
 		w := newWorker(t, rdb, 10)
 		w.enqueue("1")
 		server.SetTime(time.Now().Add(time.Minute))

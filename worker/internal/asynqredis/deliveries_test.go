@@ -11,6 +11,8 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/forebay-queue/forebay/tasks/redistest"
 )
 
 func TestASlotIsFreeAgainHoweverADeliveryEnds(t *testing.T) {
@@ -26,7 +28,7 @@ func TestASlotIsFreeAgainHoweverADeliveryEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				rdb, _ := inBubble(t)
+				rdb, _ := redistest.InBubble(t)
 				w := newWorker(t, rdb, 4)
 				for range 20 {
 					_, err := w.queue.Enqueue(asynq.NewTask("work", nil), asynq.Timeout(time.Second))
@@ -47,7 +49,7 @@ func TestASlotIsFreeAgainHoweverADeliveryEnds(t *testing.T) {
 func TestADeliveryWhoseDeadlineHasPassedFreesItsSlot(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		w, seen := newWorker(t, rdb, 2), &record{}
 		for range 10 {
 			_, err := w.queue.Enqueue(asynq.NewTask("work", nil), asynq.Deadline(time.Now().Add(-time.Minute)))
@@ -66,7 +68,7 @@ func TestADeliveryWhoseDeadlineHasPassedFreesItsSlot(t *testing.T) {
 func TestACancelledDeliveryKeepsItsSlotWhileItRuns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		var running, most, calls atomic.Int64
 		w := newWorker(t, rdb, 1).serve(func(context.Context, *asynq.Task) error {
 			calls.Add(1)
@@ -94,7 +96,7 @@ func TestACancelledDeliveryKeepsItsSlotWhileItRuns(t *testing.T) {
 func TestALostLeaseFreesTheSlotWithTheHandler(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		faults := newFaults(rdb)
 		w := newWorker(t, rdb, 2)
 		w.serve(func(context.Context, *asynq.Task) error {
@@ -115,7 +117,7 @@ func TestALostLeaseFreesTheSlotWithTheHandler(t *testing.T) {
 func TestAnAbortedShutdownGivesTheTaskBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		w := newWorker(t, rdb, 2).serve(
 			func(context.Context, *asynq.Task) error { time.Sleep(time.Minute); return nil },
 			func(config *asynq.Config) { config.ShutdownTimeout = 2 * time.Second })
@@ -135,7 +137,7 @@ func TestAnAbortedShutdownGivesTheTaskBack(t *testing.T) {
 func TestASlotThatAsynqDroppedComesBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		w := newWorker(t, rdb, 2)
 		w.enqueue("1")
 		require.Equal(t, "1", w.dequeue())

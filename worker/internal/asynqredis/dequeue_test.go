@@ -21,7 +21,7 @@ import (
 func TestAnIdleQueueWakesUpAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		called := make(chan time.Time, 1)
 		w := newWorker(t, rdb, 2).serve(func(context.Context, *asynq.Task) error { called <- time.Now(); return nil })
 		for i := range 20 {
@@ -37,7 +37,7 @@ func TestAnIdleQueueWakesUpAtOnce(t *testing.T) {
 func TestTasksAreHandedOutInTheirOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		w, seen := newWorker(t, rdb, 1), &record{}
 		w.enqueue(numbered(50)...)
 		w.serve(seen.handler)
@@ -51,7 +51,7 @@ func TestTasksAreHandedOutInTheirOrder(t *testing.T) {
 func TestAPausedQueueIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		faults := newFaults(rdb)
 		inspector, seen := asynq.NewInspectorFromRedisClient(rdb), &record{}
 		w := newWorker(t, rdb, 2).serve(seen.handler)
@@ -74,7 +74,7 @@ func TestAPausedQueueIsLeftAlone(t *testing.T) {
 func TestAPauseWhileTasksAreBufferedLosesNone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		w := newWorker(t, rdb, 3)
 		w.enqueue("1", "2", "3", "4")
 		require.Equal(t, "1", w.dequeue())
@@ -130,7 +130,7 @@ func sent(t *testing.T, w *worker) int {
 func TestStopEndsABlockedPeekAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		w := newWorker(t, rdb, 1).serve((&record{}).handler)
 		time.Sleep(10 * time.Second)
 		began := time.Now()
@@ -145,7 +145,7 @@ func TestStopEndsABlockedPeekAtOnce(t *testing.T) {
 func TestAsynqsOwnShutdownDoesNotHangWithoutStop(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		w := newWorker(t, rdb, 1).serve((&record{}).handler)
 		time.Sleep(10 * time.Second)
 		began := time.Now()
@@ -157,7 +157,7 @@ func TestAsynqsOwnShutdownDoesNotHangWithoutStop(t *testing.T) {
 func TestAStopWhileEverySlotIsBusy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		w := newWorker(t, rdb, 1)
 		w.enqueue(numbered(3)...)
 		w.serve(func(context.Context, *asynq.Task) error { time.Sleep(20 * time.Second); return nil },
@@ -174,7 +174,7 @@ func TestAStopWhileEverySlotIsBusy(t *testing.T) {
 func TestQueuesShareTheSlotsOfTheProcess(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		pool, queue := slots.New(20), asynq.NewClientFromRedisClient(rdb)
 		var running, most atomic.Int64
 		counts := map[string]*atomic.Int64{}
@@ -222,7 +222,7 @@ func TestQueuesShareTheSlotsOfTheProcess(t *testing.T) {
 func TestOneQueueAloneUsesEverySlot(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		rdb, _ := inBubble(t)
+		rdb, _ := redistest.InBubble(t)
 		w := newWorker(t, rdb, 100)
 		w.pool.Queue("critical", 6)
 		w.enqueue(numbered(150)...)
