@@ -127,13 +127,13 @@ func TestFingerprintIsOfWhatIsAsked(t *testing.T) {
 	other := base
 	other.Tenant = "acme"
 
-	print := func(job tasks.Job) string {
+	of := func(job tasks.Job) string {
 		fingerprint, err := tasks.Fingerprint(job)
 		require.NoError(t, err)
 		return fingerprint
 	}
-	assert.Equal(t, print(base), print(same))
-	assert.NotEqual(t, print(base), print(other))
+	assert.Equal(t, of(base), of(same))
+	assert.NotEqual(t, of(base), of(other))
 }
 
 func FuzzDecodeJob(f *testing.F) {

@@ -34,7 +34,7 @@ func TestCountersAddUp(t *testing.T) {
 						HeaderRequestID, fmt.Sprint(client*100+i/2))
 					cancel()
 					mu.Lock()
-					if err == nil && a.StatusCode == 200 {
+					if err == nil && a.StatusCode == http.StatusOK {
 						c := content(t, a)
 						seen.Answered++
 						seen.TokensIn += int64(c.Usage.Prompt)

@@ -132,7 +132,7 @@ func embed(text string, dimensions int) []float32 {
 		if sum>>63 == 1 {
 			sign = -1
 		}
-		sums[sum%uint64(dimensions)] += sign //nolint:gosec // dimensions is checked to be positive
+		sums[sum%uint64(dimensions)] += sign
 	}
 	words := wordsOf(text)
 	for i, w := range words {

@@ -140,7 +140,7 @@ func checkFailure(t *testing.T, f Failure) {
 	assert.Zero(t, tally.InFlight+tally.Abandoned)
 	if want.err != nil {
 		require.Error(t, err)
-		assert.True(t, want.err == errBroken || errors.Is(err, want.err), err)
+		assert.True(t, errors.Is(want.err, errBroken) || errors.Is(err, want.err), err)
 		return
 	}
 	require.NoError(t, err)
@@ -236,7 +236,7 @@ func TestAbandonedOverTCP(t *testing.T) {
 		}
 		cancel()
 	}()
-	_, err = server.Client().Do(req) //nolint:bodyclose // there is none
+	_, err = server.Client().Do(req)
 	require.ErrorIs(t, err, context.Canceled)
 	require.Eventually(t, func() bool { return sim.Counters().Total.Abandoned == 1 }, 10*time.Second, time.Millisecond)
 	server.CloseClientConnections()

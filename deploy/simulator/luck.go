@@ -18,7 +18,7 @@ type luck struct {
 func newLuck(seed uint64, region string) *luck {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(region))
-	return &luck{rng: rand.New(rand.NewPCG(seed, h.Sum64()))} //nolint:gosec // repeatable is what it has to be
+	return &luck{rng: rand.New(rand.NewPCG(seed, h.Sum64()))}
 }
 
 // draw returns the call's latency and a value from [0, 1) to hold against the failure rate.

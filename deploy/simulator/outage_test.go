@@ -112,7 +112,7 @@ func TestDeterministic(t *testing.T) {
 			for i := range 100 {
 				region := []string{"a", "b"}[i%2]
 				took := elapsed(func() {
-					if b.chat(region).StatusCode == 503 {
+					if b.chat(region).StatusCode == http.StatusServiceUnavailable {
 						failed++
 					}
 				})

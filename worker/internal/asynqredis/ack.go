@@ -43,7 +43,7 @@ func (c *Client) ack(ctx context.Context, s script, cmd *redis.Cmd, keys []strin
 			return err
 		}
 	}
-	if err := c.repeatAck(run, d.print, keys[s.task], cmd); err != nil {
+	if err := c.repeatAck(run, d.mark, keys[s.task], cmd); err != nil {
 		return err
 	}
 	c.unsure.drop(ctx)
@@ -56,10 +56,10 @@ var errDone = errors.New("asynqredis: nothing left to acknowledge")
 
 // repeatAck sends an ack again, provided that the task's message is still the delivery's. Redis checks both as one
 // (WATCH), because between them another worker may have taken the task.
-func (c *Client) repeatAck(ctx context.Context, print uint64, taskKey string, cmd *redis.Cmd) error {
+func (c *Client) repeatAck(ctx context.Context, known uint64, taskKey string, cmd *redis.Cmd) error {
 	err := c.Watch(ctx, func(tx *redis.Tx) error {
 		msg, err := tx.HGet(ctx, taskKey, "msg").Result()
-		if errors.Is(err, redis.Nil) || err == nil && fingerprint(msg) != print {
+		if errors.Is(err, redis.Nil) || err == nil && fingerprint(msg) != known {
 			return errDone
 		}
 		if err != nil {

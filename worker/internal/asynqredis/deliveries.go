@@ -35,7 +35,7 @@ const (
 // sweep.
 type delivery struct {
 	id      string
-	print   uint64 // fingerprint of the message, which every ack but requeue changes or deletes
+	mark    uint64 // fingerprint of the message, which every ack but requeue changes or deletes
 	state   state
 	since   time.Time // handed: when asynq is known to have started it; over: when the handler returned
 	hasSlot bool
@@ -73,7 +73,7 @@ func (ds *deliveries) handOut(id, msg string) {
 	if old := ds.byID[id]; old != nil && old.state == handed {
 		ds.free(old) // dropped by asynq, else the task could not come again
 	}
-	ds.byID[id] = &delivery{id: id, print: fingerprint(msg), hasSlot: true}
+	ds.byID[id] = &delivery{id: id, mark: fingerprint(msg), hasSlot: true}
 }
 
 // begin marks a delivery as running; nil when it is not known, because it was taken for dropped.

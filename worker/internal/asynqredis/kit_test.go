@@ -2,6 +2,7 @@ package asynqredis_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -100,7 +101,7 @@ func (w *worker) dequeue() string {
 	msg, err := w.client.EvalSha(context.Background(), "a8153319360adc71cdc370107f8ab9786f204765",
 		[]string{key("pending"), key("paused"), key("active"), key("lease")},
 		time.Now().Add(30*time.Second).Unix(), key("t:")).Text()
-	if err == redis.Nil {
+	if errors.Is(err, redis.Nil) {
 		return ""
 	}
 	require.NoError(w.t, err)

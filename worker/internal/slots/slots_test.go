@@ -34,7 +34,8 @@ func TestAQueueAloneUsesEverySlot(t *testing.T) {
 func TestShardsOfAQueueShareItsLane(t *testing.T) {
 	t.Parallel()
 	pool := New(1)
-	assert.Same(t, pool.Queue("bulk", 1), pool.Queue("bulk", 1))
+	first, second := pool.Queue("bulk", 1), pool.Queue("bulk", 1)
+	assert.Same(t, first, second)
 }
 
 func TestFreedSlotsAreSharedByWeight(t *testing.T) {
