@@ -102,6 +102,9 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 		{"request is a list", tasks.Job{TaskType: "t", Request: []byte(`[]`)}, []string{
 			"request: must be a JSON object: the body of the call without its model",
 		}},
+		{"too large", tasks.Job{TaskType: "t", Input: strings.Repeat("a", tasks.MaxJobBytes+1)}, []string{
+			"input: has 8388609 bytes; at most 8388608 are accepted",
+		}},
 		{"stream false", tasks.Job{TaskType: "t", Request: []byte(`{"stream": false}`)}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -85,6 +85,12 @@ func (j *Job) Validate() error {
 
 func (j *Job) validateContent() []error {
 	switch {
+	case len(j.Input)+len(j.Request) > MaxJobBytes:
+		field := "request"
+		if j.Input != "" {
+			field = "input"
+		}
+		return []error{&FieldError{Field: field, Problem: fmt.Sprintf("has %d bytes; at most %d are accepted", len(j.Input)+len(j.Request), MaxJobBytes)}}
 	case j.Input == "" && len(j.Request) == 0:
 		return []error{&FieldError{Field: "input", Problem: "is missing or empty; give a text as input or the body of the call as request"}}
 	case j.Input != "" && len(j.Request) > 0:

@@ -102,12 +102,9 @@ func TestDemoWithoutAModuleCache(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "README.md › Forebay", found.Documents[0].Name)
 
-	got := newShell(t, "GOMODCACHE="+t.TempDir()).run(t, "demo", "--pace", "fast")
-	if got.status == exitFailed {
-		assert.Contains(t, got.stderr, "Forebay's dependencies do not lie in the Go module cache", "nothing is embedded either")
-		return
-	}
-	assert.Contains(t, got.stdout, "sections of Forebay's own documentation")
+	got := newShell(t, "GOMODCACHE="+t.TempDir()).run(t, "demo", "--pace", "fast", "--limit", "5")
+	require.Equal(t, exitOK, got.status, got.stderr)
+	assert.Contains(t, got.stdout, "5 documents: sections of Forebay's own documentation", "main embeds them")
 }
 
 func TestDemoIsInterruptedAtAnyMoment(t *testing.T) {

@@ -74,7 +74,7 @@ func parseRecord(id string, fields map[string]string) (*Record, error) {
 	record := &Record{
 		ID: id, Status: tasks.Status(fields["status"]), Fingerprint: fields["fingerprint"], Tenant: fields["tenant"],
 		TaskType: fields["task_type"], Priority: tasks.Priority(fields["priority"]), Cancel: fields["cancel"] == "1",
-		Delivery: fields["delivery"], Worker: fields["worker"], jobText: fields["job"], intents: map[int]string{},
+		Delivery: fields["delivery"], Worker: fields["worker"], jobText: fields["job"],
 	}
 	if response, found := fields["response"]; found {
 		record.Response = []byte(response)
@@ -96,7 +96,7 @@ func parseRecord(id string, fields map[string]string) (*Record, error) {
 	if parser.err != nil {
 		return nil, parser.err
 	}
-	job, err := tasks.DecodeRecord([]byte(fields["job"]))
+	job, err := decodeJob(fields["job"])
 	if err != nil {
 		return nil, fmt.Errorf("read job %s: field job: %w", id, err)
 	}
@@ -147,6 +147,9 @@ func (p *fieldParser) ledger(record *Record) {
 		var attempt tasks.Attempt
 		p.json(name, &attempt)
 		record.Attempts = append(record.Attempts, attempt)
+		if record.intents == nil {
+			record.intents = map[int]string{}
+		}
 		record.intents[attempt.Seq] = text
 	}
 	slices.SortFunc(record.Attempts, func(a, b tasks.Attempt) int { return a.Seq - b.Seq })
@@ -179,13 +182,4 @@ func millisecondsOf(at *time.Time) *time.Time {
 	}
 	cut := toMilliseconds(*at)
 	return &cut
-}
-
-// encode is tasks.Encode for values of the contract that always encode, such as a Waiting.
-func encode(verb, id string, value any) (string, error) {
-	encoded, err := tasks.Encode(value)
-	if err != nil {
-		return "", fmt.Errorf("%s job %s: encode %T: %w", verb, id, value, err)
-	}
-	return string(encoded), nil
 }

@@ -178,7 +178,9 @@ func TestOwnDocumentsStandIn(t *testing.T) {
 	assert.Nil(t, ownDocuments(fstest.MapFS{}))
 	c := ownDocuments(fstest.MapFS{"docs/a.md": {Data: []byte("# A\n\n" + prose)}})
 	require.NotNil(t, c)
-	assert.Equal(t, []string{"docs/a.md › A"}, names(c.Documents))
+	require.Len(t, c.Documents, fewest, "few sections are repeated, and it is said")
+	assert.Equal(t, []string{"docs/a.md › A", "docs/a.md › A (time 2)"}, names(c.Documents)[:2])
+	assert.Equal(t, []string{"its sections are few (1), so each is taken several times"}, c.Notes)
 }
 
 // TestDefaultOfTheRealModules reads what go.mod requires from the module cache of this machine.

@@ -29,7 +29,8 @@ const (
 
 // Default gathers the documentation of Forebay's own dependencies as it lies in Go's module cache: one document per
 // section with at least three sentences of prose, READMEs first, then the further pages, then release notes, up to 200.
-// Without a module cache, as on a machine without Go, it is own, the project's own documents; that may be nil.
+// Without a module cache, as on a machine without Go, it is own, the project's own documents, taken several times if
+// they are few; own may be nil.
 func Default(ctx context.Context, own fs.FS) (*Corpus, error) {
 	cache := moduleCache(ctx)
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -75,6 +76,7 @@ func dependencies(cache string, modules []*debug.Module) *Corpus {
 	}
 }
 
+// ownDocuments repeats its sections until there are enough to show what the demonstration is about.
 func ownDocuments(own fs.FS) *Corpus {
 	if own == nil {
 		return nil
@@ -88,10 +90,20 @@ func ownDocuments(own fs.FS) *Corpus {
 	if err != nil || len(documents) == 0 {
 		return nil
 	}
-	return &Corpus{
+	c := &Corpus{
 		Documents: documents,
 		Origin:    "sections of Forebay's own documentation (its dependencies do not lie in a Go module cache here)",
 	}
+	if len(documents) < fewest {
+		c.Notes = []string{fmt.Sprintf("its sections are few (%d), so each is taken several times", len(documents))}
+	}
+	for round := 2; len(c.Documents) < fewest; round++ {
+		for _, d := range documents {
+			d.Name += fmt.Sprintf(" (time %d)", round)
+			c.Documents = append(c.Documents, d)
+		}
+	}
+	return c
 }
 
 // split makes a document of every section with enough prose: three sentences, or fewer where that leaves too few
