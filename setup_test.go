@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -57,10 +58,12 @@ type site struct {
 	slots int
 	// callTimeout is the endpoints' timeout. Defaults to 3s.
 	callTimeout time.Duration
+	// fsync is when Redis makes its writes durable. Defaults to "always": it has lost nothing that it has answered to.
+	fsync string
 }
 
-// deployment is a real redis-server that loses nothing it has answered to, a simulated provider in the test's
-// process, and forebay's built program, configured for both.
+// deployment is a real redis-server, a simulated provider in the test's process, and forebay's built program,
+// configured for both.
 type deployment struct {
 	t         testing.TB
 	site      site
@@ -87,11 +90,14 @@ func deploy(t testing.TB, s site) *deployment {
 	if s.callTimeout == 0 {
 		s.callTimeout = callTimeout
 	}
+	if s.fsync == "" {
+		s.fsync = "always"
+	}
 	d := &deployment{t: t, site: s, dir: t.TempDir()}
 	var err error
 	d.binary, err = buildBinary()
 	require.NoError(t, err)
-	d.redis, d.server = redistest.Real(t, "--appendonly", "yes", "--appendfsync", "always")
+	d.redis, d.server = redistest.Real(t, "--appendonly", "yes", "--appendfsync", s.fsync)
 	d.store, err = jobstore.New(jobstore.Config{Redis: d.redis})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = d.store.Close() })
@@ -208,12 +214,13 @@ func (p *process) alive() bool {
 // stopWorkers signals all workers that live, and waits for their end.
 func (d *deployment) stopWorkers(signal syscall.Signal) {
 	d.t.Helper()
-	for _, worker := range d.workers {
-		if worker.alive() {
-			require.NoError(d.t, worker.cmd.Process.Signal(signal))
-			defer func() { require.NoError(d.t, worker.err, "a drained worker leaves with status 0") }()
-			defer func() { <-worker.ended }()
-		}
+	living := slices.DeleteFunc(slices.Clone(d.workers), func(p *process) bool { return !p.alive() })
+	for _, worker := range living {
+		require.NoError(d.t, worker.cmd.Process.Signal(signal))
+	}
+	for _, worker := range living {
+		<-worker.ended
+		require.NoError(d.t, worker.err, "a drained worker leaves with status 0")
 	}
 }
 

@@ -23,8 +23,11 @@ const repeatUnknown = 5 * time.Second
 func (w *Worker) serverConfig(queue string) asynq.Config {
 	config := asynqredis.ServerConfig(queue, w.config.Slots)
 	config.RetryDelayFunc = func(_ int, err error, _ *asynq.Task) time.Duration {
-		if back := (*returned)(nil); errors.As(err, &back) {
+		switch back := (*returned)(nil); {
+		case errors.As(err, &back):
 			return back.in
+		case errors.Is(err, asynq.ErrLeaseExpired):
+			return 0 // the worker died; a call that it left open is a lease of its own, and waited for where it must be
 		}
 		return repeatUnknown
 	}
@@ -35,7 +38,8 @@ func (w *Worker) serverConfig(queue string) asynq.Config {
 	// Shutdown itself ends deliveries that take too long, and they give their jobs back in an orderly way; asynq's own
 	// limit only stands behind it.
 	config.ShutdownTimeout = w.config.DrainTimeout + 2*lastWrites
-	config.BaseContext = func() context.Context { return w.alive }
+	// Longer than the deliveries' own: asynq is to hear how they gave their jobs back.
+	config.BaseContext = func() context.Context { return w.writable }
 	config.Logger = asynqLog{w.log.With().Str("queue", queue).Logger()}
 	config.LogLevel = asynq.WarnLevel
 	return config

@@ -68,8 +68,8 @@ func (s *Store) cancel(ctx context.Context, record *Record) (word string, stands
 	now := time.Now()
 	outcome := record.Outcome(tasks.StatusCancelled, now)
 	outcome.Error = &tasks.Failure{
-		Class: tasks.ClassCancelled, Code: "cancelled_by_user", Message: "cancelled before an answer came",
-		Hint: "reopen the job to run it after all",
+		Class: tasks.ClassCancelled, Code: "cancelled", Message: "cancelled before an answer came",
+		Hint: "enqueue it under another id to run it after all",
 	}
 	result, err := resultText("cancel", record.ID, record.Run, tasks.StatusCancelled, outcome, now)
 	if err != nil {
