@@ -179,7 +179,7 @@ func enqueueForebay(b *testing.B, client *redis.Client, cat *catalog.Catalog) {
 			if _, err := store.Create(b.Context(), jobstore.NewJob{Job: job, Fingerprint: fingerprint}); err != nil {
 				return err
 			}
-			task, enqueueOptions, err := envelope.New(job, 1)
+			task, enqueueOptions, err := envelope.New(store.Keys(), job, 1)
 			if err != nil {
 				return err
 			}

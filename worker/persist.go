@@ -15,7 +15,6 @@ import (
 )
 
 const (
-	writeTimeout   = 5 * time.Second
 	firstRewrite   = 50 * time.Millisecond
 	slowestRewrite = 2 * time.Second
 )
@@ -24,9 +23,7 @@ const (
 func (w *Worker) persist(what, job string, write func(context.Context) error) error {
 	wait := firstRewrite
 	for try := 1; ; try++ {
-		ctx, cancel := context.WithTimeout(w.writable, writeTimeout)
-		err := write(ctx)
-		cancel()
+		err := write(w.writable)
 		if err == nil || !outage(err) {
 			return err
 		}

@@ -54,7 +54,8 @@ func (a Admission) Outcome(effect Effect) Outcome {
 
 // Admit asks for leave to make one call on the route. The token is the attempt's alone, at most a few dozen bytes;
 // asking again with the same token, before it is settled, is answered with the same lease. The lease, at least 10ms,
-// is how long the call may take if it becomes the probe. A refusal is no error and leaves no trace in Redis.
+// is how long the call may take if it becomes the probe. A refusal is no error and leaves no trace in Redis. Callers
+// who ask for the same route at the same time ask together.
 func (g *Gate) Admit(ctx context.Context, route Route, token string, lease time.Duration) (Admission, error) {
 	if token == "" {
 		return Admission{}, fmt.Errorf("admit %s: the attempt has no token", route)
@@ -62,6 +63,18 @@ func (g *Gate) Admit(ctx context.Context, route Route, token string, lease time.
 	if lease < 10*time.Millisecond {
 		return Admission{}, fmt.Errorf("admit %s: a probe lease must last at least 10ms, got %s", route, lease)
 	}
+	mine := question{token, lease}
+	admission, err := g.admissions.ask(route, mine, func(all []question) ([]Admission, error) {
+		return g.admitAll(together(ctx, all), route, all)
+	})
+	if err == nil && admission.Token == "" {
+		return g.admitOne(ctx, route, mine)
+	}
+	return admission, err
+}
+
+func (g *Gate) admitOne(ctx context.Context, route Route, mine question) (Admission, error) {
+	token, lease := mine.token, mine.lease
 	asked := time.Now()
 	reply, err := admitScript.Run(ctx, g.client, []string{
 		g.keys.Endpoint(route.Account, route.Endpoint),

@@ -29,9 +29,12 @@ var (
 	admitSource string
 	//go:embed settle.lua
 	settleSource string
+	//go:embed succeed.lua
+	succeedSource string
 
-	admitScript  = redis.NewScript(admitSource)
-	settleScript = redis.NewScript(settleSource)
+	admitScript   = redis.NewScript(admitSource)
+	settleScript  = redis.NewScript(settleSource)
+	succeedScript = redis.NewScript(succeedSource)
 )
 
 // remembered is how many settled tokens an endpoint keeps to tell a repeated report from a new one. A report is
@@ -53,6 +56,9 @@ type Gate struct {
 	client   redis.UniversalClient
 	keys     keyspace.Keyspace
 	settings catalog.Breaker
+
+	admissions shared[Route, question, Admission]
+	successes  shared[Endpoint, Outcome, Transition]
 }
 
 // New returns the gate to the state under keys. The client may be a *redis.Client, a *redis.ClusterClient or a
@@ -70,7 +76,7 @@ func New(client redis.UniversalClient, keys keyspace.Keyspace, settings catalog.
 // Load loads the scripts into Redis, so that the first pipelined report need not be sent twice (see PipeSettle).
 // Nothing depends on it.
 func (g *Gate) Load(ctx context.Context) error {
-	for _, script := range []*redis.Script{admitScript, settleScript} {
+	for _, script := range []*redis.Script{admitScript, settleScript, succeedScript} {
 		if err := script.Load(ctx, g.client).Err(); err != nil {
 			return fmt.Errorf("load the gate's scripts into Redis: %w", err)
 		}

@@ -86,10 +86,21 @@ type Transition struct {
 }
 
 // Settle reports what came of an admitted call. It may be repeated until it succeeds: an attempt is settled once.
+// Successes that are reported at the same time travel together.
 func (g *Gate) Settle(ctx context.Context, outcome Outcome) (Transition, error) {
 	if err := outcome.validate(); err != nil {
 		return Transition{}, err
 	}
+	if outcome.Effect != Success {
+		return g.settleOne(ctx, outcome)
+	}
+	endpoint := Endpoint{Account: outcome.Route.Account, Name: outcome.Route.Endpoint}
+	return g.successes.ask(endpoint, outcome, func(all []Outcome) ([]Transition, error) {
+		return g.succeedAll(together(ctx, all), all)
+	})
+}
+
+func (g *Gate) settleOne(ctx context.Context, outcome Outcome) (Transition, error) {
 	keys, args, others := g.settleArguments(outcome)
 	return readTransition(settleScript.Run(ctx, g.client, keys, args...), outcome, others)
 }
@@ -103,8 +114,8 @@ type PendingSettle struct {
 	err     error
 }
 
-// PipeSettle queues a report in a pipeline (no transaction, on Cluster). After the pipeline's Exec, whatever that
-// returned, read the Result of the report.
+// PipeSettle queues a report in a pipeline (no transaction, on Cluster) or a deferred autopipeliner. After the
+// pipeline's Exec, whatever that returned, read the Result of the report.
 func (g *Gate) PipeSettle(ctx context.Context, pipe redis.Cmdable, outcome Outcome) *PendingSettle {
 	pending := &PendingSettle{gate: g, outcome: outcome, err: outcome.validate()}
 	if pending.err == nil {

@@ -55,8 +55,9 @@ func (s *Store) Commit(ctx context.Context, commit Commit) (Committed, error) {
 	return pending.Reply(ctx)
 }
 
-// CommitOn is Commit in the caller's pipeline, where it may travel with what settles the call's endpoint. The index
-// follows in the same pipeline, on the expectation that the commit is accepted; Reply mends it where it was not.
+// CommitOn is Commit in the caller's pipeline or on a deferred autopipeliner, where it may travel with what settles the
+// call's endpoint. The index follows it, on the expectation that the commit is accepted; Reply mends it where it was
+// not.
 func (s *Store) CommitOn(ctx context.Context, pipe redis.Cmdable, commit Commit) (*Pending[Committed], error) {
 	finishedAt := time.Now()
 	if commit.Result.FinishedAt != nil {

@@ -65,7 +65,7 @@ func (r reply) text(i int) string {
 }
 
 func (s *Store) run(ctx context.Context, c call) (reply, error) {
-	return c.read(c.script.Run(ctx, s.scripts, c.keys, c.args...).Result())
+	return c.read(c.script.Run(ctx, s.pipe, c.keys, c.args...).Result())
 }
 
 func (c call) read(value any, err error) (reply, error) {
@@ -89,6 +89,8 @@ type Pending[T any] struct {
 	call   call
 	cmd    *redis.Cmd
 	finish func(ctx context.Context, r reply) (T, error)
+	// again tells that the server did not know the script, so that it ran later than it was sent.
+	again bool
 }
 
 // Reply reads the reply once the pipeline has been executed. A script that the server did not know is run again
@@ -96,7 +98,8 @@ type Pending[T any] struct {
 func (p *Pending[T]) Reply(ctx context.Context) (T, error) {
 	value, err := p.cmd.Result()
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
-		value, err = p.call.script.Run(ctx, p.store.scripts, p.call.keys, p.call.args...).Result()
+		p.again = true
+		value, err = p.call.script.Run(ctx, p.store.pipe, p.call.keys, p.call.args...).Result()
 	}
 	answer, err := p.call.read(value, err)
 	if err != nil {

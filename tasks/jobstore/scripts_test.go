@@ -55,7 +55,7 @@ func TestMergedScripts(t *testing.T) {
 	merging, err := client.AutoPipeline()
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = merging.Close() })
-	store, err := New(Config{Redis: client, Scripts: merging, Prefix: "other:"})
+	store, err := New(Config{Redis: client, Pipe: merging, Prefix: "other:"})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = store.Close() })
 	var _ redis.Scripter = merging

@@ -14,19 +14,19 @@ import (
 type Config struct {
 	// Redis reads, writes the index, and subscribes. Required. The Store does not close it.
 	Redis redis.UniversalClient
-	// Scripts runs the scripts: a client that merges the commands of concurrent jobs, where there is one (an
+	// Pipe runs the scripts: a client that merges the commands of concurrent jobs, where there is one (a deferred
 	// AutoPipeliner of go-redis; every script bears being executed again). Defaults to Redis.
-	Scripts redis.Scripter
+	Pipe redis.Cmdable
 	// Prefix stands before every key. Defaults to keyspace.DefaultPrefix.
 	Prefix string
 }
 
 // Store reads and writes the records of jobs. It may be used by any number of goroutines.
 type Store struct {
-	redis   redis.UniversalClient
-	scripts redis.Scripter
-	keys    keyspace.Keyspace
-	hub     *hub
+	redis redis.UniversalClient
+	pipe  redis.Cmdable
+	keys  keyspace.Keyspace
+	hub   *hub
 }
 
 // New returns a Store. It sends nothing yet.
@@ -34,14 +34,14 @@ func New(config Config) (*Store, error) {
 	if config.Redis == nil {
 		return nil, errors.New("job store: Config.Redis is missing; give it a client of go-redis")
 	}
-	if config.Scripts == nil {
-		config.Scripts = config.Redis
+	if config.Pipe == nil {
+		config.Pipe = config.Redis
 	}
 	return &Store{
-		redis:   config.Redis,
-		scripts: config.Scripts,
-		keys:    keyspace.New(config.Prefix),
-		hub:     newHub(config.Redis),
+		redis: config.Redis,
+		pipe:  config.Pipe,
+		keys:  keyspace.New(config.Prefix),
+		hub:   newHub(config.Redis),
 	}, nil
 }
 

@@ -1,76 +1,81 @@
 package policy
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/forebay-queue/forebay/tasks"
-	"github.com/forebay-queue/forebay/worker/internal/provider"
 )
 
-// chatAnswer is what is read of a chat completion; the rest is kept as it came.
-type chatAnswer struct {
-	Choices []struct {
-		FinishReason string `json:"finish_reason"`
-		Message      struct {
-			Content   json.RawMessage   `json:"content"`
-			Refusal   *string           `json:"refusal"`
-			ToolCalls []json.RawMessage `json:"tool_calls"`
-		} `json:"message"`
-	} `json:"choices"`
-	Usage *tasks.Usage `json:"usage"`
+// answerBody is what is read of an answer, in one pass: the error that may stand in it, and the parts of a chat
+// completion. The rest is kept as it came.
+type answerBody struct {
+	errorFields
+	Choices []choice        `json:"choices"`
+	Data    json.RawMessage `json:"data"`
+	Usage   *tasks.Usage    `json:"usage"`
 }
 
-type embeddingAnswer struct {
-	Data []struct {
-		Embedding json.RawMessage `json:"embedding"`
-	} `json:"data"`
-	Usage *tasks.Usage `json:"usage"`
+type choice struct {
+	FinishReason string `json:"finish_reason"`
+	Message      struct {
+		Content   json.RawMessage   `json:"content"`
+		Refusal   *string           `json:"refusal"`
+		ToolCalls []json.RawMessage `json:"tool_calls"`
+	} `json:"message"`
 }
 
-// readAnswer judges a body that came with a good status: it may still be none.
-func readAnswer(kind tasks.Kind, answer provider.Answer) Outcome {
+// readAnswer judges a body that came with a good status: it may still be none. The error is that of its decoding.
+func readAnswer(kind tasks.Kind, body answerBody, err error) Outcome {
 	if kind == tasks.KindEmbedding {
-		return readEmbedding(answer)
+		return readEmbedding(body, err)
 	}
-	var chat chatAnswer
-	if err := json.Unmarshal(answer.Body, &chat); err != nil {
+	if err != nil {
 		return unusable("malformed_answer", "the answer is not the JSON of a chat completion")
 	}
-	if len(chat.Choices) == 0 {
+	if len(body.Choices) == 0 {
 		return unusable("no_choices", "the answer has no choices")
 	}
-	var texts []string
-	for _, choice := range chat.Choices {
+	var first string
+	for i, choice := range body.Choices {
 		switch {
 		case choice.FinishReason == "content_filter":
-			return withheld("content_filter", "the provider's content filter stopped the answer", chat.Usage)
+			return withheld("content_filter", "the provider's content filter stopped the answer", body.Usage)
 		case choice.Message.Refusal != nil && *choice.Message.Refusal != "":
-			return withheld("refusal", "the model refused to answer", chat.Usage)
+			return withheld("refusal", "the model refused to answer", body.Usage)
 		}
 		content := contentText(choice.Message.Content)
 		if content == "" && len(choice.Message.ToolCalls) == 0 {
 			return unusable("empty_answer", "the answer has no content (finish_reason "+choice.FinishReason+")")
 		}
-		texts = append(texts, content)
+		if i == 0 {
+			first = content
+		}
 	}
-	return Outcome{Text: texts[0], Usage: chat.Usage}
+	return Outcome{Text: first, Usage: body.Usage}
 }
 
-func readEmbedding(answer provider.Answer) Outcome {
-	var embedding embeddingAnswer
-	if err := json.Unmarshal(answer.Body, &embedding); err != nil {
+func readEmbedding(body answerBody, err error) Outcome {
+	var data []struct {
+		Embedding json.RawMessage `json:"embedding"`
+	}
+	if err == nil && len(body.Data) > 0 {
+		err = json.Unmarshal(body.Data, &data)
+	}
+	if err != nil {
 		return unusable("malformed_answer", "the answer is not the JSON of an embedding")
 	}
-	if len(embedding.Data) == 0 {
+	if len(data) == 0 {
 		return unusable("no_data", "the answer has no embeddings")
 	}
-	for _, vector := range embedding.Data {
+	for _, vector := range data {
 		if len(vector.Embedding) <= len("[]") {
 			return unusable("empty_answer", "the answer has an empty embedding")
 		}
 	}
-	return Outcome{Usage: embedding.Usage}
+	return Outcome{Usage: body.Usage}
 }
 
 // unusable is a good status with a bad body: the model may have worked, so it may have been billed.
@@ -88,6 +93,10 @@ func withheld(code, message string, usage *tasks.Usage) Outcome {
 
 // contentText is a message's content: a string, or the texts of a list of parts.
 func contentText(content json.RawMessage) string {
+	// A string without escapes stands in JSON as it is. Most do, and they are long.
+	if len(content) > 1 && content[0] == '"' && bytes.IndexByte(content, '\\') < 0 && utf8.Valid(content) {
+		return string(content[1 : len(content)-1])
+	}
 	var plain string
 	if json.Unmarshal(content, &plain) == nil {
 		return plain

@@ -3,6 +3,7 @@ package policy
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -26,6 +27,8 @@ type Outcome struct {
 	Class   tasks.Class
 	Code    string
 	Message string
+	// Detail is what the provider said, which may quote the request.
+	Detail string
 	// RetryAfter is the wait that the provider asked for; 0 if it named none.
 	RetryAfter time.Duration
 	// MaybeBilled tells that the call may have been received and its price is not known.
@@ -39,7 +42,7 @@ type Outcome struct {
 // Failure says the outcome for people: what happened and where.
 func (o Outcome) Failure(model, endpoint string) *tasks.Failure {
 	return &tasks.Failure{
-		Class: o.Class, Code: o.Code, Hint: hints[o.Class],
+		Class: o.Class, Code: o.Code, Hint: hints[o.Class], Detail: o.Detail,
 		Message: fmt.Sprintf("%s at endpoint %s: %s", model, endpoint, o.Message),
 	}
 }
@@ -54,7 +57,7 @@ var hints = map[tasks.Class]string{
 	tasks.ClassContextLength: "shorten the input, or name a model with a larger window",
 	tasks.ClassContentPolicy: "the provider withheld the answer; change the request, or set content_policy_fallback on its task type",
 	tasks.ClassThrottled:     "nothing to do: the job waits for the provider's limit",
-	tasks.ClassUnavailable:   "nothing to do while retries are left; see `forebay status` for the endpoints",
+	tasks.ClassUnavailable:   "while retries are left the job is repeated by itself; `forebay status` shows how the endpoints are",
 	tasks.ClassInternal:      "see the worker's log; the job can be enqueued again",
 }
 
@@ -69,7 +72,9 @@ func Classify(kind tasks.Kind, answer provider.Answer) Outcome {
 	if answer.Status == 0 || (answer.Err != nil && answer.Status < http.StatusMultipleChoices) {
 		return transport(answer)
 	}
-	reported, isError := readError(answer.Body)
+	var body answerBody
+	malformed := json.Unmarshal(answer.Body, &body) // which leaves what it could read
+	reported, isError := readError(body)
 	if isError {
 		if class := reported.class(); class != "" {
 			return failed(class, reported, answer)
@@ -81,7 +86,7 @@ func Classify(kind tasks.Kind, answer provider.Answer) Outcome {
 	if isError {
 		return failed(tasks.ClassUnavailable, reported, answer)
 	}
-	return readAnswer(kind, answer)
+	return readAnswer(kind, body, malformed)
 }
 
 type causeClass struct {
@@ -126,11 +131,9 @@ func transport(answer provider.Answer) Outcome {
 }
 
 func failed(class tasks.Class, reported reportedError, answer provider.Answer) Outcome {
-	message := fmt.Sprintf("HTTP %d", answer.Status)
-	if reported.Message != "" {
-		message += ": " + shorten(reported.Message)
+	outcome := Outcome{
+		Class: class, Code: reported.name(), Message: fmt.Sprintf("HTTP %d", answer.Status), Detail: shorten(reported.Message),
 	}
-	outcome := Outcome{Class: class, Code: reported.name(), Message: message}
 	if outcome.Code == "" {
 		outcome.Code = fmt.Sprintf("http_%d", answer.Status)
 	}
@@ -194,8 +197,7 @@ func looksLikePage(answer provider.Answer) bool {
 		strings.HasPrefix(strings.ToLower(answer.Header.Get("Content-Type")), "text/html")
 }
 
-// shorten keeps a provider's message to a line of a log. Providers quote keys in part and requests sometimes in
-// whole, so that no more than its beginning is kept.
+// shorten keeps a provider's message to a line. Providers quote requests, sometimes in whole.
 func shorten(message string) string {
 	const most = 200
 	message = strings.Join(strings.Fields(strings.ToValidUTF8(message, "?")), " ")

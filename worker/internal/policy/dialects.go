@@ -1,9 +1,9 @@
 package policy
 
 import (
-	"bytes"
 	"encoding/json"
 	"net/http"
+	"regexp"
 	"strings"
 
 	"github.com/forebay-queue/forebay/tasks"
@@ -24,13 +24,18 @@ type reportedError struct {
 	Framework bool
 }
 
-// name is the code by which the failure is known.
+// name is the code by which the failure is known; empty where it does not look like one.
 func (r reportedError) name() string {
-	if r.Code != "" {
-		return r.Code
+	for _, name := range []string{r.Code, r.Type} {
+		if codePattern.MatchString(name) {
+			return name
+		}
 	}
-	return r.Type
+	return ""
 }
+
+// codePattern is what codes look like. Codes are logged; whatever else a provider writes there is not.
+var codePattern = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 
 // codes are the classes of the codes and types that providers send. A type as general as invalid_request_error says
 // nothing: OpenAI sends it with a refused key too.
@@ -104,51 +109,42 @@ func (r reportedError) class() tasks.Class {
 	return ""
 }
 
+// errorFields are where the dialects put an error. They are kept raw: what one of them holds in a good answer is
+// not ours to judge.
+type errorFields struct {
+	Error   json.RawMessage `json:"error"`
+	Object  json.RawMessage `json:"object"`
+	Message json.RawMessage `json:"message"`
+	Type    json.RawMessage `json:"type"`
+	Code    json.RawMessage `json:"code"`
+	Detail  json.RawMessage `json:"detail"`
+}
+
 // readError finds the error in a body; false when the body is none.
-func readError(body []byte) (reportedError, bool) {
-	trimmed := bytes.TrimSpace(body)
-	if len(trimmed) == 0 || trimmed[0] != '{' {
-		return reportedError{}, false
-	}
-	type fields struct {
-		Object  string          `json:"object"`
-		Message string          `json:"message"`
-		Type    string          `json:"type"`
-		Code    json.RawMessage `json:"code"`
-	}
-	var envelope struct {
-		fields
-		Error   json.RawMessage `json:"error"`
-		Detail  json.RawMessage `json:"detail"`
-		Choices json.RawMessage `json:"choices"`
-		Data    json.RawMessage `json:"data"`
-	}
-	if json.Unmarshal(trimmed, &envelope) != nil {
-		return reportedError{}, false
-	}
+func readError(body answerBody) (reportedError, bool) {
 	switch {
-	case len(envelope.Error) > 0 && envelope.Error[0] == '{':
-		var inner fields
-		if json.Unmarshal(envelope.Error, &inner) != nil {
+	case len(body.Error) > 0 && body.Error[0] == '{':
+		var inner errorFields
+		if json.Unmarshal(body.Error, &inner) != nil {
 			return reportedError{Message: "an error that cannot be read"}, true
 		}
-		return reported(inner.Message, inner.Type, inner.Code), true
-	case len(envelope.Error) > 0 && string(envelope.Error) != "null":
-		return reportedError{Message: text(envelope.Error)}, true
-	case len(envelope.Choices) > 0 || len(envelope.Data) > 0:
+		return reported(inner), true
+	case len(body.Error) > 0 && string(body.Error) != "null":
+		return reportedError{Message: text(body.Error)}, true
+	case body.Choices != nil || len(body.Data) > 0:
 		return reportedError{}, false
-	case envelope.Object == "error", envelope.Message != "" && len(envelope.Code) > 0:
-		return reported(envelope.Message, envelope.Type, envelope.Code), true
-	case len(envelope.Detail) > 0:
-		return reportedError{Message: text(envelope.Detail), Framework: true}, true
+	case text(body.Object) == "error", text(body.Message) != "" && len(body.Code) > 0:
+		return reported(body.errorFields), true
+	case len(body.Detail) > 0:
+		return reportedError{Message: text(body.Detail), Framework: true}, true
 	}
 	return reportedError{}, false
 }
 
-func reported(message, kind string, code json.RawMessage) reportedError {
-	result := reportedError{Message: message, Type: kind}
-	if json.Unmarshal(code, &result.Number) != nil {
-		result.Code = text(code)
+func reported(fields errorFields) reportedError {
+	result := reportedError{Message: text(fields.Message), Type: text(fields.Type)}
+	if json.Unmarshal(fields.Code, &result.Number) != nil {
+		result.Code = text(fields.Code)
 	}
 	return result
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -42,9 +43,11 @@ type Config struct {
 // Client calls one endpoint. It never retries and never follows a redirect.
 type Client struct {
 	endpoint *catalog.Endpoint
-	http     *http.Client
-	urls     map[tasks.Kind]string
-	header   http.Header
+	// transport is used without an http.Client, which would only add redirects, cookies and a copy of the headers.
+	transport *http.Transport
+	urls      map[tasks.Kind]*url.URL
+	// header is what all requests have in common. Its values are shared, never changed.
+	header http.Header
 }
 
 // New returns the Client of an endpoint.
@@ -72,7 +75,7 @@ func New(config Config) (*Client, error) {
 		}
 		transport.Proxy = http.ProxyURL(proxy)
 	}
-	urls := map[tasks.Kind]string{}
+	urls := map[tasks.Kind]*url.URL{}
 	for kind, path := range map[tasks.Kind]string{tasks.KindChat: "chat/completions", tasks.KindEmbedding: "embeddings"} {
 		address, err := url.Parse(endpoint.URL)
 		if err != nil {
@@ -84,23 +87,17 @@ func New(config Config) (*Client, error) {
 			query.Set(name, value)
 		}
 		address.RawQuery = query.Encode()
-		urls[kind] = address.String()
+		urls[kind] = address
 	}
 	header := http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}, "User-Agent": {"forebay"}}
 	for name, value := range endpoint.Headers {
 		header.Set(name, value)
 	}
-	return &Client{
-		endpoint: endpoint, urls: urls, header: header,
-		http: &http.Client{
-			Transport:     transport,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-	}, nil
+	return &Client{endpoint: endpoint, urls: urls, header: header, transport: transport}, nil
 }
 
 // Close closes the idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
 // Call is one request.
 type Call struct {
@@ -139,7 +136,7 @@ func (c *Client) Do(ctx context.Context, call Call) Answer {
 		return Answer{Err: err}
 	}
 	started := time.Now()
-	response, err := c.http.Do(request)
+	response, err := c.transport.RoundTrip(request)
 	if err != nil {
 		return Answer{Err: reason(ctx, err), Sent: sent.Load(), Latency: time.Since(started)}
 	}
@@ -159,22 +156,29 @@ func (c *Client) request(ctx context.Context, call Call) (*http.Request, error) 
 	if err != nil {
 		return nil, err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.urls[call.Kind], bytes.NewReader(body))
-	if err != nil {
-		return nil, withoutURL(err)
-	}
-	// The transport repeats a POST by itself only when not one byte of it was written, or when HTTP/2 says that it was
-	// not processed: it was not received, so it is not billed.
-	request.Header = c.header.Clone()
+	header := make(http.Header, len(c.header)+2)
+	maps.Copy(header, c.header)
 	switch {
 	case c.endpoint.Auth == catalog.AuthNone || call.Key == "":
 	case c.endpoint.Auth == catalog.AuthAPIKey:
-		request.Header.Set("Api-Key", call.Key)
+		header.Set("Api-Key", call.Key)
 	default:
-		request.Header.Set("Authorization", "Bearer "+call.Key)
+		header.Set("Authorization", "Bearer "+call.Key)
 	}
-	request.Header.Set("X-Request-Id", call.RequestID)
-	return request, nil
+	header.Set("X-Request-Id", call.RequestID)
+	address, found := c.urls[call.Kind]
+	if !found {
+		return nil, fmt.Errorf("there is no call of the kind %q", call.Kind)
+	}
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	request := &http.Request{
+		Method: http.MethodPost, URL: address, Host: address.Host, Header: header, ContentLength: int64(len(body)),
+		// The transport repeats a POST by itself only when not one byte of it was written, or when HTTP/2 says that it
+		// was not processed: it was not received, so it is not billed.
+		GetBody: open,
+	}
+	request.Body, _ = open()
+	return request.WithContext(ctx), nil
 }
 
 // buildBody puts the model into the request; every other byte stays as its user wrote it, unless the model has its
