@@ -14,12 +14,8 @@ import (
 	"github.com/forebay-queue/forebay/worker/internal/provider"
 )
 
-const (
-	// admitTimeout bounds every question to Redis before a call.
-	admitTimeout = 5 * time.Second
-	// leaseMargin is how much longer a probe's lease is than the call, so that it outlives the call and its report.
-	leaseMargin = 15 * time.Second
-)
+// leaseMargin is how much longer a probe's lease is than the call, so that it outlives the call and its report.
+const leaseMargin = 15 * time.Second
 
 // made is one attempt that was made, and what came of it.
 type made struct {
@@ -64,8 +60,6 @@ func (d *delivery) attempt(ctx context.Context, route gate.Route, endpoint *cata
 }
 
 func (d *delivery) admit(ctx context.Context, route gate.Route, lease time.Duration) (gate.Admission, error) {
-	ctx, cancel := context.WithTimeout(ctx, admitTimeout)
-	defer cancel()
 	return d.worker.gate.Admit(ctx, route, uuid.NewString(), lease)
 }
 
@@ -80,8 +74,6 @@ func (d *delivery) intent(route gate.Route, endpoint *catalog.Endpoint, admissio
 }
 
 func (d *delivery) begin(ctx context.Context, attempt *tasks.Attempt) error {
-	ctx, cancel := context.WithTimeout(ctx, admitTimeout)
-	defer cancel()
 	seq, err := d.worker.store.Begin(ctx, d.job.ID, d.record.Run, *attempt)
 	attempt.Seq = seq
 	return err
@@ -97,7 +89,7 @@ func (d *delivery) call(ctx context.Context, result *made, key string) {
 		Body: d.job.Request, Key: key, RequestID: d.job.ID,
 	})
 	outcome := policy.Classify(d.job.Kind, answer)
-	outcome.Message = provider.Redact(outcome.Message, key)
+	outcome.Message, outcome.Detail = provider.Redact(outcome.Message, key), provider.Redact(outcome.Detail, key)
 	if outcome.Class == "" && outcome.Usage == nil {
 		outcome.Usage = policy.EstimateUsage(d.job.Request, outcome.Text)
 	}

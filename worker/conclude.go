@@ -57,21 +57,22 @@ func (d *delivery) commit(end conclusion) error {
 	return nil
 }
 
-// send sends the commit, together with the report to the gate if an answer came: two slots, one pipeline.
+// send sends the commit and, if an answer came, the report to the gate behind it, before either is awaited. The
+// report goes together with those of other deliveries.
 func (d *delivery) send(ctx context.Context, commit jobstore.Commit, answer *made) (jobstore.Committed, error) {
 	pending, err := d.worker.store.CommitOn(ctx, d.worker.pipe, commit)
 	if err != nil {
 		return jobstore.Committed{}, err
 	}
-	var settled *gate.PendingSettle
+	var unsettled error
 	if answer != nil {
-		settled = d.worker.gate.PipeSettle(ctx, d.worker.pipe, answer.report)
+		var change gate.Transition
+		if change, unsettled = d.worker.gate.Settle(ctx, answer.report); unsettled == nil {
+			d.worker.logTransition(answer.report, change)
+		}
 	}
 	committed, err := pending.Reply(ctx)
-	if settled != nil {
-		err = errors.Join(err, d.readSettled(ctx, settled, answer.report))
-	}
-	return committed, err
+	return committed, errors.Join(err, unsettled)
 }
 
 func (d *delivery) readSettled(ctx context.Context, settled *gate.PendingSettle, report gate.Outcome) error {
@@ -98,8 +99,15 @@ func (d *delivery) result(end conclusion) tasks.Result {
 	return result
 }
 
-// handBack leaves the job to a later delivery.
+// handBack leaves the job to a later delivery, which is never later than the job's deadline.
 func (d *delivery) handBack(end conclusion) error {
+	end.wait = min(end.wait, maxWait)
+	if deadline := d.job.Deadline; deadline != nil {
+		end.wait = max(0, min(end.wait, time.Until(*deadline)))
+		if end.waiting.Until.After(*deadline) {
+			end.waiting.Until = deadline.UTC()
+		}
+	}
 	back := jobstore.GiveBack{Status: tasks.StatusQueued, Waiting: &end.waiting, SpendRetry: end.spends, LastError: end.failure}
 	if end.spends {
 		back.Status = tasks.StatusRetrying
@@ -120,7 +128,7 @@ func (d *delivery) handBack(end conclusion) error {
 	if end.failure != nil {
 		why = end.failure.Error()
 	}
-	return &returned{in: min(end.wait, maxWait), why: why, fails: end.spends}
+	return &returned{in: end.wait, why: why, fails: end.spends}
 }
 
 // logEnd tells of a job's end; never of what was asked or answered.
@@ -135,8 +143,11 @@ func (w *Worker) logEnd(d *delivery, end conclusion, result tasks.Result) {
 
 func (w *Worker) logBack(d *delivery, end conclusion) {
 	event := w.log.Info()
-	if end.failure != nil {
+	switch {
+	case end.failure != nil:
 		event = w.log.Warn().Err(end.failure)
+	case end.waiting.Reason == reasonPaused:
+		event = w.log.Debug() // somebody wanted it so, and it comes again and again
 	}
 	event.Str("job", d.job.ID).Str("reason", end.waiting.Reason).Dur("wait", end.wait).Msg("job goes back into the queue")
 }

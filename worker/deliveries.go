@@ -47,6 +47,13 @@ func (r *deliveries) remove(d *delivery) {
 	}
 }
 
+// busy tells whether one is open.
+func (r *deliveries) busy() bool {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	return len(r.open) > 0
+}
+
 // stop ends the deliveries of a job with a cause.
 func (r *deliveries) stop(job string, cause error) {
 	r.mutex.Lock()
@@ -73,11 +80,12 @@ func (r *deliveries) wait() {
 	<-idle
 }
 
-// listen hears of cancelled jobs until the Worker stops. What it misses while Redis is away is seen by the next
-// step of the delivery, which is refused.
+// listen hears of cancelled jobs and of pauses until the Worker stops. What it misses while Redis is away is seen by
+// the next step of the delivery, which is refused, or with the next heartbeat.
 func (w *Worker) listen() {
-	channel := keyspace.New(w.config.Prefix).Cancel()
-	subscription := w.redis.Subscribe(w.alive, channel, asynqCancel)
+	keys := keyspace.New(w.config.Prefix)
+	channel, pauses := keys.Cancel(), keys.Pauses()
+	subscription := w.redis.Subscribe(w.alive, channel, pauses, asynqCancel)
 	defer func() { _ = subscription.Close() }()
 	messages := subscription.Channel(redis.WithChannelSize(1000))
 	for {
@@ -90,6 +98,8 @@ func (w *Worker) listen() {
 				return
 			case message.Channel == channel:
 				w.running.stop(message.Payload, policy.ErrCancelled)
+			case message.Channel == pauses:
+				w.hearPauses()
 			default:
 				// A console's cancel gives the delivery back: the job itself is not cancelled. Behind a dot stands the run.
 				job, _, _ := strings.Cut(message.Payload, ".")
@@ -99,7 +109,7 @@ func (w *Worker) listen() {
 	}
 }
 
-// heartbeat keeps the Worker's liveness key until it stops.
+// heartbeat keeps the Worker's liveness key until it stops, and looks at what is paused.
 func (w *Worker) heartbeat() {
 	ticker := time.NewTicker(heartbeatInterval)
 	defer ticker.Stop()
@@ -114,6 +124,7 @@ func (w *Worker) heartbeat() {
 			w.log.Warn().Err(err).Msg("the worker's heartbeat did not reach Redis; running calls go on")
 		}
 		cancel()
+		w.watchPauses()
 	}
 }
 

@@ -84,8 +84,6 @@ func (w *Worker) ProcessTask(_ context.Context, task *asynq.Task) error {
 
 // start takes the job and reads its record, in one round trip.
 func (d *delivery) start(ctx context.Context, id string, run int) (*jobstore.Record, error) {
-	ctx, cancel := context.WithTimeout(ctx, admitTimeout)
-	defer cancel()
 	return d.worker.store.Start(ctx, id, jobstore.Delivery{ID: d.id, Worker: d.worker.id, Run: run})
 }
 
@@ -179,8 +177,7 @@ func (d *delivery) giveBack() *conclusion {
 	return &conclusion{waiting: tasks.Waiting{Reason: "given_back", Since: now, Until: now}}
 }
 
-// failedDelivery repeats the job after its backoff, or ends it when its retries are spent or its deadline is nearer
-// than the backoff.
+// failedDelivery repeats the job after its backoff, or ends it when its retries are spent.
 func (d *delivery) failedDelivery(failure *tasks.Failure) conclusion {
 	limit := 0
 	if d.job.MaxRetries != nil {

@@ -2,11 +2,13 @@ package worker_test
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -31,6 +33,36 @@ func TestTheDeadlineEndsACallAndTheJob(t *testing.T) {
 		assert.Equal(t, tasks.ClassExpired, result.Attempts[0].Class)
 		assert.WithinDuration(t, deadline, *result.FinishedAt, 100*time.Millisecond)
 		assert.Zero(t, b.breaker("a-1").ConsecutiveFailures, "the endpoint is not to blame")
+	})
+}
+
+func TestAWaitIsNeverLongerThanTheDeadline(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bench) {
+		for _, endpoint := range []string{"a-1", "a-2", "b-1"} {
+			b.outage(endpoint, "401") // open for ten minutes
+		}
+		deadline := time.Now().Add(30 * time.Second)
+		id := b.job(func(j *tasks.Job) { j.Deadline = &deadline })
+		result, _ := b.finish(id)
+		assert.Equal(t, tasks.StatusExpired, result.Status)
+		assert.WithinDuration(t, deadline, *result.FinishedAt, time.Second)
+	})
+}
+
+// A provider may quote the request in its error. Its words are for the job's user alone.
+func TestAProvidersWordsReachNoLog(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bench) {
+		b.outage("a-1", "400")
+		var log strings.Builder
+		b.log = zerolog.New(&log)
+		id := b.job()
+		err := b.deliverTo(b.newWorker(), id)
+		result := b.result(id)
+		require.Contains(t, result.Error.Detail, "temperature", "what the simulator says")
+		assert.NotContains(t, result.Error.Message, "temperature")
+		assert.NotContains(t, log.String(), "temperature")
+		assert.NotContains(t, err.Error(), "temperature", "asynq's consoles show it")
+		assert.Contains(t, log.String(), "decimal_above_max_value")
 	})
 }
 

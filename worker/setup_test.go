@@ -11,6 +11,7 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
 	"github.com/forebay-queue/forebay/deploy/simulator"
@@ -36,6 +37,7 @@ type bench struct {
 	gate    *gate.Gate
 	worker  *worker.Worker
 	dial    func(context.Context, string, string) (net.Conn, error)
+	log     zerolog.Logger
 	jobs    int
 }
 
@@ -105,7 +107,7 @@ func testCatalog(t *testing.T, change ...func(*catalog.Catalog)) *catalog.Catalo
 // newWorker returns a worker that is not started: the test hands it its deliveries.
 func (b *bench) newWorker() *worker.Worker {
 	b.t.Helper()
-	w, err := worker.New(worker.Config{Redis: b.redis, Catalog: b.catalog, Dial: b.dial, Slots: 4})
+	w, err := worker.New(worker.Config{Redis: b.redis, Catalog: b.catalog, Dial: b.dial, Slots: 4, Log: b.log})
 	require.NoError(b.t, err)
 	b.t.Cleanup(func() { require.NoError(b.t, w.Shutdown(context.Background())) })
 	return w
@@ -136,7 +138,7 @@ func (b *bench) deliverTo(w *worker.Worker, id string) error {
 	b.t.Helper()
 	record, err := b.store.Get(b.t.Context(), id)
 	require.NoError(b.t, err)
-	task, _, err := envelope.New(record.Job, record.Run)
+	task, _, err := envelope.New(b.store.Keys(), record.Job, record.Run)
 	require.NoError(b.t, err)
 	return w.ProcessTask(b.t.Context(), task)
 }

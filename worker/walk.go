@@ -136,6 +136,9 @@ func (w *walk) tryEndpoint(ctx context.Context, model string, endpoint *catalog.
 		if w.worker.draining() {
 			return 0, w.giveBack()
 		}
+		if held := w.heldBack(); held != nil {
+			return 0, held
+		}
 		route := gate.Route{Account: endpoint.Account, Endpoint: endpoint.Name, Model: model}
 		made, refused, err := w.attempt(ctx, route, endpoint)
 		switch {

@@ -21,9 +21,11 @@ import (
 
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
+	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/pauses"
 	"github.com/forebay-queue/forebay/worker/internal/asynqredis"
 	"github.com/forebay-queue/forebay/worker/internal/policy"
 	"github.com/forebay-queue/forebay/worker/internal/provider"
@@ -35,6 +37,8 @@ const (
 	defaultDrain = 2 * time.Minute
 	// maxClockSkew is how far this machine's clock may be off Redis's: asynq's scores and leases use both.
 	maxClockSkew = 15 * time.Second
+	// clockTimeout bounds the question for Redis's time at the start.
+	clockTimeout = 5 * time.Second
 	// lastWrites is how long results and ledgers may still be written after running calls were given up.
 	lastWrites = 5 * time.Second
 )
@@ -85,16 +89,22 @@ type Worker struct {
 	config  Config
 	catalog *catalog.Catalog
 	redis   redis.UniversalClient
-	pipe    *redis.AutoPipeliner
-	store   *jobstore.Store
-	gate    *gate.Gate
-	log     zerolog.Logger
-	pool    *slots.Pool
+	// pipe merges the commands of concurrent deliveries. It looks at no command's context: what bounds a command are
+	// the timeouts of the client.
+	pipe  *redis.AutoPipeliner
+	store *jobstore.Store
+	gate  *gate.Gate
+	log   zerolog.Logger
+	pool  *slots.Pool
 
 	providers        map[string]*provider.Client
 	accountEndpoints map[string][]string
 	running          deliveries
 	queues           []queue
+	pauses           *pauses.Store
+	// paused is what was last known to be paused, nil before the first look. Looking holds one look at a time.
+	paused  atomic.Pointer[pauses.State]
+	looking sync.Mutex
 
 	// alive ends when running calls are to be given up, writable some seconds later.
 	alive    context.Context
@@ -155,12 +165,13 @@ func (w *Worker) connect() error {
 	}
 	w.pipe = pipe
 	w.gate = gate.New(pipe, keyspace.New(w.config.Prefix), w.catalog.Breaker)
-	w.store, err = jobstore.New(jobstore.Config{Redis: w.redis, Scripts: pipe, Prefix: w.config.Prefix})
+	w.pauses = pauses.New(w.redis, keyspace.New(w.config.Prefix))
+	w.store, err = jobstore.New(jobstore.Config{Redis: w.redis, Pipe: pipe, Prefix: w.config.Prefix})
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
 	for _, priority := range tasks.Priorities() {
-		name := string(priority)
+		name := envelope.Queue(w.store.Keys(), priority)
 		client, err := asynqredis.New(asynqredis.Config{
 			Client: w.redis, Queue: name, Lane: w.pool.Queue(name, weights[priority]), Log: w.log,
 		})
@@ -196,6 +207,9 @@ func (w *Worker) Start(ctx context.Context) error {
 		return err
 	}
 	if err := w.store.Heartbeat(ctx, w.id, livenessTTL); err != nil {
+		return fmt.Errorf("worker: %w", err)
+	}
+	if err := w.refreshPauses(ctx, true); err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
 	w.background.Go(w.heartbeat)
@@ -260,7 +274,7 @@ func (w *Worker) draining() bool {
 
 // checkClock refuses to work with a clock far from Redis's: deadlines and leases would be off by as much.
 func (w *Worker) checkClock(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, admitTimeout)
+	ctx, cancel := context.WithTimeout(ctx, clockTimeout)
 	defer cancel()
 	server, err := w.redis.Time(ctx).Result()
 	if err != nil {

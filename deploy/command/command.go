@@ -2,7 +2,7 @@
 //
 // Results go to standard output, everything else to standard error. What goes wrong is one line that says where and
 // what to do; the exit status is then 1, or 2 when the command itself was not understood. With --json every result is
-// one JSON document.
+// one JSON document; errors are the same lines of text as without.
 package command
 
 import (
@@ -23,6 +23,8 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2
+	// exitInterrupted is that of a shell's command that Ctrl-C ended.
+	exitInterrupted = 130
 )
 
 // The global flags.
@@ -66,27 +68,34 @@ func newRoot() (root *cobra.Command, begun *bool) {
 		Long: `Forebay puts completion jobs into Redis, and its workers let them through to the cheapest
 model and the first regional endpoint that can do the work.
 
+Results go to standard output, and errors to standard error: one line of text each, also with --json. The exit
+status is 0, 1 for what failed, and 2 for a command line that was not understood.
+
 Try it with nothing installed:  forebay demo`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,
-		PersistentPreRun:  func(*cobra.Command, []string) { *begun = true },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			*begun = true
+			return checkLogFlags(cmd)
+		},
 	}
 	flags := root.PersistentFlags()
 	flags.String(flagConfig, "", "configuration `file` (default: FOREBAY_CONFIG, else ./"+defaultConfigPath+" where it exists)")
 	flags.String(flagRedis, "", "`URL` of Redis, such as redis://localhost:6379/0; goes before the configuration's\n(FOREBAY_REDIS_URL does the same, and is the place for a URL with a password)")
-	flags.Bool(flagJSON, false, "print JSON")
+	flags.Bool(flagJSON, false, "print results as JSON; errors stay lines of text on standard error")
 	flags.String(flagLogLevel, "", "debug, info, warn or error (default: the configuration's, else info)")
 	flags.String(flagLogFormat, "", "console, json, or auto: console on a terminal, else json (default: the configuration's,\nelse auto)")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		if cmd == root && cmd.Flags().NArg() > 0 {
 			return unknownCommand(cmd, cmd.Flags().Args())
 		}
-		return refuseUsage(cmd, "%s", err)
+		return refuseUsage(cmd, "%s", flagProblem(cmd, err))
 	})
 	root.AddCommand(
 		newDemoCommand(), newDevCommand(), newWorkerCommand(), newEnqueueCommand(), newGetCommand(), newCancelCommand(),
-		newStatusCommand(), newSimulateCommand(), newConfigCommand(), newVersionCommand(),
+		newStatusCommand(), newQueueCommand(), newBreakerCommand(), newDoctorCommand(), newSimulateCommand(),
+		newConfigCommand(), newVersionCommand(),
 	)
 	root.AddCommand(laterCommands()...)
 	asGroup(root)

@@ -36,6 +36,8 @@ type EndpointState struct {
 	ProbeUntil time.Time
 	// Generation counts the changes of the state.
 	Generation int64
+	// Forced tells that somebody made the state by hand (Open, Close), and that nothing has changed it since.
+	Forced bool
 	// ConsecutiveFailures and ConsecutiveSuccesses are those up to now; late reports are not among them.
 	ConsecutiveFailures, ConsecutiveSuccesses int64
 	// Latency is the moving average (0.7 old, 0.3 new) of the successes. Zero before the first.
@@ -51,7 +53,7 @@ type EndpointState struct {
 // stateFields are the fields that a breaker is read from.
 var stateFields = []string{
 	"state", "until_ms", "probe", "probe_until_ms", "generation", "consecutive_failures", "consecutive_successes",
-	"latency_us", "calls", "successes", "failures", "trips", "probes", "reopenings", "recoveries",
+	"latency_us", "calls", "successes", "failures", "trips", "probes", "reopenings", "recoveries", "forced_generation",
 }
 
 // Endpoints reads the breakers of the endpoints, in their order, in one round trip. An endpoint that was never called
@@ -98,6 +100,7 @@ func parseEndpoint(values []any, now time.Time) (EndpointState, error) {
 	}
 	state := EndpointState{
 		State: StateClosed, Generation: numbers["generation"],
+		Forced:              numbers["generation"] > 0 && numbers["forced_generation"] == numbers["generation"],
 		ConsecutiveFailures: numbers["consecutive_failures"], ConsecutiveSuccesses: numbers["consecutive_successes"],
 		Latency: time.Duration(numbers["latency_us"]) * time.Microsecond,
 		Calls:   numbers["calls"], Successes: numbers["successes"], Failures: numbers["failures"],

@@ -22,6 +22,7 @@ type breaker struct {
 	open       bool
 	until      time.Duration
 	generation int64
+	forced     int64 // the generation last made by hand
 
 	holder     string
 	leaseUntil time.Duration
@@ -115,6 +116,18 @@ func (f *fleet) settle(o Outcome) Transition {
 	return answer
 }
 
+func (f *fleet) force(endpoint Endpoint, open bool, period time.Duration) (changed bool) {
+	b := f.breaker(endpoint.Account, endpoint.Name)
+	changed = b.open != open
+	b.generation++
+	b.forced = b.generation
+	b.open, b.until, b.holder, b.leaseUntil = open, 0, "", 0
+	if open {
+		b.until = f.now + period
+	}
+	return changed
+}
+
 func (f *fleet) until(o Outcome, ordinarily time.Duration) time.Duration {
 	if o.For > 0 {
 		return f.now + o.For
@@ -187,7 +200,7 @@ func (f *fleet) openOthers(o Outcome, until time.Duration) (opened []string) {
 func (b *breaker) stored() map[string]string {
 	fields := map[string]string{}
 	for field, value := range map[string]int64{
-		"generation": b.generation, "calls": b.state.Calls, "successes": b.state.Successes, "failures": b.state.Failures,
+		"generation": b.generation, "forced_generation": b.forced, "calls": b.state.Calls, "successes": b.state.Successes, "failures": b.state.Failures,
 		"consecutive_failures": b.state.ConsecutiveFailures, "consecutive_successes": b.state.ConsecutiveSuccesses,
 		"trips": b.state.Trips, "probes": b.state.Probes, "reopenings": b.state.Reopenings,
 		"recoveries": b.state.Recoveries, "latency_us": b.state.Latency.Microseconds(),

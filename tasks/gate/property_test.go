@@ -54,6 +54,7 @@ func TestGateAgainstModel(t *testing.T) {
 					"settle ":     w.settle,
 					"repeat":      w.settleAgain,
 					"crash":       w.crash,
+					"force":       w.force,
 					"pause":       w.pause,
 					"":            w.check,
 				})
@@ -252,6 +253,7 @@ func (w *world) checkStates(rt *rapid.T, now time.Time) {
 		b := w.model.breakers[name]
 		expected := b.state
 		expected.Endpoint, expected.Generation, expected.State = name, b.generation, StateClosed
+		expected.Forced = b.forced > 0 && b.forced == b.generation
 		if b.open {
 			expected.State = StateOpen
 			if b.until <= w.model.now {

@@ -19,7 +19,7 @@ var (
 // A script's header is its contract: what it documents is what the body takes, once, before anything else.
 func TestHeadersMatchScripts(t *testing.T) {
 	t.Parallel()
-	for name, source := range map[string]string{"admit": admitSource, "settle": settleSource} {
+	for name, source := range map[string]string{"admit": admitSource, "settle": settleSource, "succeed": succeedSource, "force": forceSource} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			header, body := splitHeader(source)
@@ -83,6 +83,10 @@ func TestUnexpectedRepliesAreErrors(t *testing.T) {
 		{"counted", "opened", int64(7), "1"},
 	} {
 		_, err := parseTransition(reply, []string{"one"})
+		assert.ErrorIs(t, err, errReply, "%v", reply)
+	}
+	for _, reply := range [][]any{{}, {"open"}, {"ajar", int64(1)}, {"open", "1"}, {int64(1), int64(1)}} {
+		_, err := parseForced(reply)
 		assert.ErrorIs(t, err, errReply, "%v", reply)
 	}
 }

@@ -73,7 +73,33 @@ func (k Keyspace) Worker(id string) string { return k.prefix + "workers:" + id }
 // Workers is the pattern that finds the liveness keys of all workers.
 func (k Keyspace) Workers() string { return k.prefix + "workers:*" }
 
+// Leader is the lease of the leader, with its term: a hash.
+func (k Keyspace) Leader() string { return k.prefix + "leader" }
+
+// LeaderLeft is the channel on which a leader says that it has left.
+func (k Keyspace) LeaderLeft() string { return k.prefix + "leader:left" }
+
 // Cancel is the channel on which the ids of cancelled jobs are published.
 func (k Keyspace) Cancel() string { return k.prefix + "cancel" }
+
+// PausedTaskTypes is the task types of which no call is begun: a set.
+func (k Keyspace) PausedTaskTypes() string { return k.prefix + "paused" }
+
+// Pauses is the channel on which every pause and resumption is published.
+func (k Keyspace) Pauses() string { return k.prefix + "pauses" }
+
+// QueuePaused is asynq's own key: the queue of a priority stands still while it exists.
+func (k Keyspace) QueuePaused(priority string) string {
+	return "asynq:{" + k.Queue(priority) + "}:paused"
+}
+
+// Queue is the name of asynq's queue for a priority. asynq's own keys know no prefix: a deployment that has one of its
+// own has it in the names of its queues, so that deployments which share a Redis do not take each other's tasks.
+func (k Keyspace) Queue(priority string) string {
+	if k.prefix == DefaultPrefix {
+		return priority
+	}
+	return k.prefix + priority
+}
 
 func (k Keyspace) account(name string) string { return k.prefix + "{acct:" + name + "}" }
