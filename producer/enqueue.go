@@ -169,15 +169,38 @@ func (c *Client) write(ctx context.Context, jobs []jobstore.NewJob) []outcome {
 
 // enqueueTask makes sure that a run's task is in its queue.
 func (c *Client) enqueueTask(ctx context.Context, job tasks.Job, run int) error {
-	task, options, err := envelope.New(job, run)
+	task, options, err := envelope.New(c.store.Keys(), job, run)
 	if err != nil {
 		return err
 	}
 	_, err = c.queue.EnqueueContext(ctx, task, options...)
-	if err == nil || errors.Is(err, asynq.ErrTaskIDConflict) || errors.Is(err, asynq.ErrDuplicateTask) {
+	if errors.Is(err, asynq.ErrTaskIDConflict) {
+		if err = c.clearEnded(envelope.Queue(c.store.Keys(), job.Priority), envelope.TaskID(job.ID, run)); err == nil {
+			_, err = c.queue.EnqueueContext(ctx, task, options...)
+		}
+	}
+	if err == nil || errors.Is(err, asynq.ErrTaskIDConflict) {
 		return nil
 	}
 	return fmt.Errorf("enqueue the task of job %s: %w", job.ID, err)
+}
+
+// clearEnded takes away a task that asynq only shows any more, completed or archived. It would keep its id from a job
+// whose record is new, as after the retention of an earlier job of that id.
+func (c *Client) clearEnded(queue, taskID string) error {
+	info, err := c.inspector.GetTaskInfo(queue, taskID)
+	switch {
+	case errors.Is(err, asynq.ErrTaskNotFound), errors.Is(err, asynq.ErrQueueNotFound):
+		return nil
+	case err != nil:
+		return err
+	case info.State != asynq.TaskStateCompleted && info.State != asynq.TaskStateArchived:
+		return nil
+	}
+	if err := c.inspector.DeleteTask(queue, taskID); err != nil && !errors.Is(err, asynq.ErrTaskNotFound) {
+		return err
+	}
+	return nil
 }
 
 func unaccepted(id string, err error) error {

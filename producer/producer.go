@@ -130,7 +130,7 @@ func (c *Client) Cancel(ctx context.Context, id string) (tasks.Result, error) {
 		reply, err := c.store.Cancel(ctx, id, "")
 		if err == nil && reply.Cancelled {
 			// A task that stays behind finds the job ended.
-			_ = c.inspector.DeleteTask(envelope.Queue(reply.Priority), envelope.TaskID(id, reply.Run))
+			_ = c.inspector.DeleteTask(envelope.Queue(c.store.Keys(), reply.Priority), envelope.TaskID(id, reply.Run))
 		}
 		return reply, err
 	})

@@ -56,6 +56,39 @@ func TestEnqueue(t *testing.T) {
 	})
 }
 
+// An id whose record has expired is free, also while asynq still shows the task of the job that had it.
+func TestEnqueueUnderTheIDOfATaskThatAsynqStillShows(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(b bundle) {
+		t := b.t
+		_, err := b.Enqueue(t.Context(), summary("a"))
+		require.NoError(t, err)
+		require.NoError(t, b.inspector.ArchiveTask("default", "a"))
+		require.NoError(t, b.client.Del(t.Context(), "forebay:{job:a}").Err())
+
+		receipt, err := b.Enqueue(t.Context(), summary("a"))
+		require.NoError(t, err)
+		require.True(t, receipt.Created)
+		require.Equal(t, []string{"a"}, b.taskIDs(t, "default"))
+	})
+}
+
+// Deployments that share a Redis under different prefixes have queues of their own: neither takes the other's tasks.
+func TestPrefixesKeepDeploymentsApart(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(b bundle) {
+		t := b.t
+		other, err := producer.New(producer.Config{Redis: b.client, Catalog: newCatalog(t), Prefix: "other:"})
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = other.Close() })
+		_, err = other.Enqueue(t.Context(), summary("a"))
+		require.NoError(t, err)
+		queues, err := b.inspector.Queues()
+		require.NoError(t, err)
+		require.Equal(t, []string{"other:default"}, queues)
+	})
+}
+
 // Whatever a crash leaves between record, index and task is mended by enqueueing again.
 func TestEnqueueMendsWhatACrashHasLeft(t *testing.T) {
 	t.Parallel()

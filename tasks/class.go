@@ -47,18 +47,21 @@ func Classes() []Class {
 	}
 }
 
-// Failure says why an attempt or a job did not succeed. It never holds a prompt, an answer or a key.
+// Failure says why an attempt or a job did not succeed. But for Detail it never holds a prompt, an answer or a key.
 type Failure struct {
 	Class Class `json:"class"`
 	// Code is the provider's own code, or Forebay's, in snake case: "insufficient_quota", "deadline_passed".
 	Code string `json:"code,omitempty"`
 	// Message says what happened, and where.
 	Message string `json:"message"`
+	// Detail is what the provider itself said, at most 200 characters of it. It may quote the request: it is for the
+	// job's user, and no part of the error's text or of any log.
+	Detail string `json:"detail,omitempty"`
 	// Hint says what to do next.
 	Hint string `json:"hint,omitempty"`
 }
 
-// Error implements error.
+// Error implements error. It leaves out the Detail.
 func (f *Failure) Error() string {
 	text := string(f.Class)
 	if f.Code != "" {

@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"reflect"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -39,8 +42,9 @@ var later = map[string]bool{
 	"accept": true, "cache": true, "max_cost_usd": true, "reply_stream": true, "webhook": true,
 }
 
-// DecodeJob reads one job as a user writes it. Fields that this build does not know are refused by name, also those
-// of a newer contract; so is whatever stands behind the job. The job is not validated yet: see Job.Validate.
+// DecodeJob reads one job as a user writes it. What encoding/json would pass over is refused by name: fields that this
+// build does not know, also those of a newer contract, names in another case, fields that are given twice, and
+// whatever stands behind the job. The job is not validated yet: see Job.Validate.
 func DecodeJob(data []byte) (Job, error) {
 	if len(data) > MaxJobBytes {
 		return Job{}, &FieldError{Problem: fmt.Sprintf("the job has %d bytes; at most %d are accepted", len(data), MaxJobBytes)}
@@ -49,59 +53,165 @@ func DecodeJob(data []byte) (Job, error) {
 		return Job{}, &FieldError{Problem: fmt.Sprintf("not valid UTF-8 at byte %d", invalidUTF8At(data))}
 	}
 	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.DisallowUnknownFields()
-	var job Job
-	if err := decoder.Decode(&job); err != nil {
-		return Job{}, decodeError(err, decoder.InputOffset())
+	var whole json.RawMessage
+	if err := decoder.Decode(&whole); err != nil {
+		return Job{}, syntaxError(err, data)
 	}
 	if rest := bytes.TrimSpace(data[decoder.InputOffset():]); len(rest) > 0 {
 		return Job{}, &FieldError{Problem: fmt.Sprintf("something follows the job at byte %d; send one JSON object", decoder.InputOffset())}
 	}
+	if kind := jsonKind(whole); kind != "object" {
+		return Job{}, &FieldError{Problem: "a job must be a JSON object, not " + article(kind)}
+	}
+	return decodeFields(whole)
+}
+
+// decodeFields reads the fields of an object that is known to be JSON.
+func decodeFields(object []byte) (Job, error) {
+	var job Job
+	fields := fieldsOf(&job)
+	seen := map[string]bool{}
+	decoder := json.NewDecoder(bytes.NewReader(object))
+	_, err := decoder.Token() // the brace
+	for err == nil && decoder.More() {
+		var name json.Token
+		if name, err = decoder.Token(); err != nil {
+			break
+		}
+		var value json.RawMessage
+		if err = decoder.Decode(&value); err != nil {
+			break
+		}
+		if err := decodeField(fields, seen, fmt.Sprint(name), value); err != nil {
+			return Job{}, err
+		}
+	}
+	if err != nil {
+		return Job{}, syntaxError(err, object)
+	}
 	return job, nil
+}
+
+// decodeField reads one field into its place in the job.
+func decodeField(fields map[string]any, seen map[string]bool, name string, value []byte) error {
+	field, known := fields[name]
+	switch {
+	case !known:
+		return unknownField(fields, name)
+	case seen[name]:
+		return &FieldError{Field: name, Problem: "is given twice; give it once"}
+	}
+	seen[name] = true
+	if err := json.Unmarshal(value, field); err != nil {
+		return mistyped(name, field, value)
+	}
+	if retention, ok := field.(*Duration); ok && *retention == 0 && jsonKind(value) != "null" {
+		return &FieldError{Field: name, Problem: retentionRange + ", got 0s; leave it out for the default"}
+	}
+	return nil
+}
+
+// fieldsOf returns where each field of a job is read into, by its name in JSON.
+func fieldsOf(job *Job) map[string]any {
+	fields := map[string]any{}
+	value := reflect.ValueOf(job).Elem()
+	for field, at := range value.Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		fields[name] = at.Addr().Interface()
+	}
+	return fields
+}
+
+// longestName is how much of the name of an unknown field an error repeats.
+const longestName = 64
+
+func unknownField(fields map[string]any, name string) error {
+	shown := name
+	if runes := []rune(name); len(runes) > longestName {
+		shown = string(runes[:longestName]) + "..."
+	}
+	for comes := range later {
+		if strings.EqualFold(name, comes) {
+			return &FieldError{Field: shown, Problem: fmt.Sprintf("`%s` is not available yet; leave it out", comes)}
+		}
+	}
+	for known := range fields {
+		if strings.EqualFold(name, known) {
+			return &FieldError{Field: shown, Problem: fmt.Sprintf("unknown field; did you mean %s?", known)}
+		}
+	}
+	return &FieldError{Field: shown, Problem: "unknown field; see docs/jobs.md for the fields of a job"}
+}
+
+// mistyped says what a field must be, and what it is where that is of another kind. It repeats nothing of the value.
+func mistyped(name string, field any, value []byte) error {
+	want, kind := "a string", "string"
+	switch field.(type) {
+	case *int, **int:
+		want, kind = "a whole number", "number"
+	case *Duration:
+		want = `a duration in quotes, such as "90s" or "24h"`
+	case **time.Time:
+		want = `a time in quotes, such as "2026-12-31T08:00:00Z" (RFC 3339)`
+	case *Models:
+		want, kind = "a model's name or a list of them", "array"
+	case *map[string]string:
+		want, kind = "an object whose values are strings", "object"
+	}
+	problem := "must be " + want
+	if is := jsonKind(value); is != kind {
+		problem += ", not " + article(is)
+	}
+	return &FieldError{Field: name, Problem: problem}
 }
 
 // DecodeRecord reads a job from its record. A worker keeps and ignores the fields of a contract newer than its own.
 func DecodeRecord(data []byte) (Job, error) {
 	var job Job
 	if err := json.Unmarshal(data, &job); err != nil {
-		return Job{}, fmt.Errorf("decode the job's record: %w", decodeError(err, 0))
+		return Job{}, fmt.Errorf("decode the job's record: %w", syntaxError(err, data))
 	}
 	return job, nil
 }
 
-func decodeError(err error, offset int64) error {
+// syntaxError says where a text ceases to be JSON.
+func syntaxError(err error, data []byte) error {
 	var syntax *json.SyntaxError
-	var mistyped *json.UnmarshalTypeError
 	switch {
+	case errors.Is(err, io.EOF):
+		return &FieldError{Problem: "is empty; send one JSON object"}
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return &FieldError{Problem: fmt.Sprintf("not JSON: it ends at byte %d, in the middle", len(data))}
 	case errors.As(err, &syntax):
 		return &FieldError{Problem: fmt.Sprintf("not JSON at byte %d: %s", syntax.Offset, syntax.Error())}
-	case errors.As(err, &mistyped) && mistyped.Field == "":
-		return &FieldError{Problem: fmt.Sprintf("a job must be a JSON object, not %s", article(mistyped.Value))}
-	case errors.As(err, &mistyped):
-		return &FieldError{Field: mistyped.Field, Problem: fmt.Sprintf("must be %s, not %s", article(jsonType(mistyped.Type.String())), article(mistyped.Value))}
 	}
-	if name, found := strings.CutPrefix(err.Error(), "json: unknown field "); found {
-		name = strings.Trim(name, `"`)
-		if later[name] {
-			return &FieldError{Field: name, Problem: fmt.Sprintf("`%s` is not available yet; leave it out", name)}
-		}
-		return &FieldError{Field: name, Problem: "unknown field; see docs/jobs.md for the fields of a job"}
-	}
-	return &FieldError{Problem: fmt.Sprintf("cannot be read near byte %d: %s", offset, err.Error())}
+	return &FieldError{Problem: "cannot be read as JSON: " + err.Error()}
 }
 
-func jsonType(goType string) string {
+// jsonKind names what a JSON value is.
+func jsonKind(value []byte) string {
+	value = bytes.TrimLeft(value, " \t\r\n")
 	switch {
-	case strings.HasPrefix(goType, "map["), strings.HasPrefix(goType, "tasks.Job"):
+	case len(value) == 0:
+		return "nothing"
+	case value[0] == '{':
 		return "object"
-	case strings.Contains(goType, "int"):
-		return "whole number"
-	default:
+	case value[0] == '[':
+		return "array"
+	case value[0] == '"':
 		return "string"
+	case value[0] == 't', value[0] == 'f':
+		return "boolean"
+	case value[0] == 'n':
+		return "null"
 	}
+	return "number"
 }
 
 func article(noun string) string {
+	if noun == "null" {
+		return noun
+	}
 	if strings.ContainsAny(noun[:min(1, len(noun))], "aeiou") {
 		return "an " + noun
 	}

@@ -1,6 +1,9 @@
 package tasks_test
 
 import (
+	"bytes"
+	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -37,15 +40,31 @@ func TestDecodeJobReadsEveryField(t *testing.T) {
 func TestDecodeJobRefusals(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, json, want string }{
-		{"nothing", ``, "cannot be read near byte 0: EOF"},
-		{"no JSON", `{"id": `, "cannot be read near byte 0: unexpected EOF"},
+		{"nothing", ``, "is empty; send one JSON object"},
+		{"white space", " \n", "is empty; send one JSON object"},
+		{"cut off", `{"id": `, "not JSON: it ends at byte 7, in the middle"},
+		{"bad value", `{"id":"a","request":{"a":nul}}`, "not JSON at byte 29: invalid character '}' in literal null (expecting 'l')"},
 		{"bad syntax", `{"id" 3}`, "not JSON at byte 7: invalid character '3' after object key"},
 		{"no object", `["a"]`, "a job must be a JSON object, not an array"},
 		{"two objects", `{"id":"a"} {"id":"b"}`, "something follows the job at byte 10; send one JSON object"},
 		{"unknown field", `{"modell":"m"}`, "modell: unknown field; see docs/jobs.md for the fields of a job"},
 		{"wrong type", `{"id": 7}`, "id: must be a string, not a number"},
 		{"number", `{"max_retries": "x"}`, "max_retries: must be a whole number, not a string"},
-		{"duration", `{"retention": "soon"}`, `cannot be read near byte 21: "soon" is not a duration such as "90s" or "24h"`},
+		{"null", `null`, "a job must be a JSON object, not null"},
+		{"fraction", `{"max_retries": 1.5}`, "max_retries: must be a whole number"},
+		{"duration", `{"retention": "soon"}`, `retention: must be a duration in quotes, such as "90s" or "24h"`},
+		{"duration without a unit", `{"retention": 3600}`, `retention: must be a duration in quotes, such as "90s" or "24h", not a number`},
+		{"retention of nothing", `{"retention": "0s"}`, `retention: must be 1s to 8784h, got 0s; leave it out for the default`},
+		{"time", `{"deadline": "yesterday"}`, `deadline: must be a time in quotes, such as "2026-12-31T08:00:00Z" (RFC 3339)`},
+		{"time as a number", `{"run_at": 1700000000}`, `run_at: must be a time in quotes, such as "2026-12-31T08:00:00Z" (RFC 3339), not a number`},
+		{"models", `{"model": {"a": 1}}`, "model: must be a model's name or a list of them, not an object"},
+		{"metadata", `{"metadata": {"a": 1}}`, "metadata: must be an object whose values are strings"},
+		{"given twice", `{"input":"a","tier":"low","input":"b"}`, "input: is given twice; give it once"},
+		{"given twice, written otherwise", `{"input":"a","in\u0070ut":"b"}`, "input: is given twice; give it once"},
+		{"another case", `{"input":"a","Input":"b"}`, "Input: unknown field; did you mean input?"},
+		{"another case alone", `{"Task_Type":"a"}`, "Task_Type: unknown field; did you mean task_type?"},
+		{"another case of what is to come", `{"WEBHOOK":{}}`, "WEBHOOK: `webhook` is not available yet; leave it out"},
+		{"a long name", `{"` + strings.Repeat("n", 1000) + `":1}`, strings.Repeat("n", 64) + "...: unknown field; see docs/jobs.md for the fields of a job"},
 		{"webhook", `{"webhook": {"url": "https://a"}}`, "webhook: `webhook` is not available yet; leave it out"},
 		{"reply_stream", `{"reply_stream": "a"}`, "reply_stream: `reply_stream` is not available yet; leave it out"},
 		{"accept", `{"accept": {}}`, "accept: `accept` is not available yet; leave it out"},
@@ -90,7 +109,7 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 			"metadata: keys have 1 to 64 characters and values at most 512",
 			"model: must be one model or a list of 1 to 16 models",
 			"priority: must be critical, default or bulk",
-			"retention: must be 0s to 8784h0m0s, got -1ns",
+			"retention: must be 1s to 8784h, got -1ns",
 			"task_type: must be 1 to 64 characters of A-Z a-z 0-9 _ . -",
 			"tenant: must be 1 to 64 characters of A-Z a-z 0-9 _ . -",
 			"v: this build speaks version 1 of the contract, the job says 9",
@@ -104,6 +123,18 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 		}},
 		{"too large", tasks.Job{TaskType: "t", Input: strings.Repeat("a", tasks.MaxJobBytes+1)}, []string{
 			"input: has 8388609 bytes; at most 8388608 are accepted",
+		}},
+		{"white space", tasks.Job{TaskType: "t", Input: " \n\t\u00a0"}, []string{
+			"input: is white space only; there is nothing to ask for",
+		}},
+		{"a model twice", tasks.Job{Model: tasks.Models{"a", "b", "a"}, Input: "x"}, []string{
+			`model: lists "a" twice; each is tried as often as its endpoints say`,
+		}},
+		{"no model in the list", tasks.Job{TaskType: "t", Model: tasks.Models{}, Input: "x"}, []string{
+			"model: must be one model or a list of 1 to 16 models",
+		}},
+		{"a short retention", tasks.Job{TaskType: "t", Input: "x", Retention: 1}, []string{
+			"retention: must be 1s to 8784h, got 1ns",
 		}},
 		{"stream false", tasks.Job{TaskType: "t", Request: []byte(`{"stream": false}`)}, nil},
 	} {
@@ -143,12 +174,16 @@ func FuzzDecodeJob(f *testing.F) {
 	f.Add([]byte(`{"task_type":"t","input":"x"}`))
 	f.Add([]byte(`{"model":["a"],"request":{"messages":[]},"metadata":{"a":"b"},"retention":"1h"}`))
 	f.Add([]byte(`{"webhook":1}`))
+	f.Add([]byte(`{"task_type":"t","input":"x","Input":"y"}`))
+	f.Add([]byte(`{"task_type":"t","input":"x","in\u0070ut":"y"}`))
+	f.Add([]byte(`{"task_type":"t","input":"x","model":[],"deadline":"yesterday","retention":3600}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		job, err := tasks.DecodeJob(data)
 		if err != nil {
 			require.ErrorIs(t, err, tasks.ErrInvalidJob, "every refusal says why")
 			return
 		}
+		requireOnce(t, data)
 		if job.Validate() != nil {
 			return
 		}
@@ -162,4 +197,24 @@ func FuzzDecodeJob(f *testing.F) {
 		require.NoError(t, err)
 		require.Equal(t, first, second)
 	})
+}
+
+// requireOnce requires that an object gives every field once, under its very name.
+func requireOnce(t *testing.T, object []byte) {
+	t.Helper()
+	known := map[string]bool{}
+	for field := range reflect.TypeFor[tasks.Job]().Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		known[name] = true
+	}
+	decoder := json.NewDecoder(bytes.NewReader(object))
+	_, err := decoder.Token()
+	require.NoError(t, err)
+	for decoder.More() {
+		name, err := decoder.Token()
+		require.NoError(t, err)
+		require.True(t, known[name.(string)], "%q is unknown or given twice", name)
+		delete(known, name.(string))
+		require.NoError(t, decoder.Decode(new(json.RawMessage)))
+	}
 }

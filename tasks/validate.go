@@ -25,7 +25,9 @@ const (
 	maxMetadataValue = 512
 	maxMaxRetries    = 1000
 	maxModels        = 16
+	minRetention     = time.Second
 	maxRetention     = 366 * 24 * time.Hour
+	retentionRange   = "must be 1s to 8784h"
 )
 
 // ValidName reports whether name can be that of an endpoint, account, tenant, tier or task type.
@@ -55,8 +57,10 @@ func (j *Job) Validate() error {
 			refuse(field, "must be 1 to 64 characters of A-Z a-z 0-9 _ . -")
 		}
 	}
-	if len(j.Model) > maxModels || slices.Contains(j.Model, "") {
+	if j.Model != nil && len(j.Model) == 0 || len(j.Model) > maxModels || slices.Contains(j.Model, "") {
 		refuse("model", "must be one model or a list of 1 to %d models", maxModels)
+	} else if twice, found := repeated(j.Model); found {
+		refuse("model", "lists %q twice; each is tried as often as its endpoints say", twice)
 	}
 	switch j.Priority {
 	case "", PriorityCritical, PriorityDefault, PriorityBulk:
@@ -71,8 +75,8 @@ func (j *Job) Validate() error {
 	if j.MaxRetries != nil && (*j.MaxRetries < 0 || *j.MaxRetries > maxMaxRetries) {
 		refuse("max_retries", "must be 0 to %d, got %d", maxMaxRetries, *j.MaxRetries)
 	}
-	if j.Retention < 0 || time.Duration(j.Retention) > maxRetention {
-		refuse("retention", "must be 0s to %s, got %s", maxRetention, time.Duration(j.Retention))
+	if retention := time.Duration(j.Retention); retention != 0 && (retention < minRetention || retention > maxRetention) {
+		refuse("retention", "%s, got %s", retentionRange, retention)
 	}
 	if j.Deadline != nil && j.RunAt != nil && !j.Deadline.After(*j.RunAt) {
 		refuse("deadline", "must be after run_at")
@@ -81,6 +85,16 @@ func (j *Job) Validate() error {
 	problems = append(problems, j.validateMetadata()...)
 	slices.SortFunc(problems, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(problems...)
+}
+
+// repeated finds a model that is listed before.
+func repeated(models Models) (string, bool) {
+	for i, model := range models {
+		if slices.Contains(models[:i], model) {
+			return model, true
+		}
+	}
+	return "", false
 }
 
 func (j *Job) validateContent() []error {
@@ -95,6 +109,8 @@ func (j *Job) validateContent() []error {
 		return []error{&FieldError{Field: "input", Problem: "is missing or empty; give a text as input or the body of the call as request"}}
 	case j.Input != "" && len(j.Request) > 0:
 		return []error{&FieldError{Field: "input", Problem: "stands beside request; give exactly one of them"}}
+	case j.Input != "" && strings.TrimSpace(j.Input) == "":
+		return []error{&FieldError{Field: "input", Problem: "is white space only; there is nothing to ask for"}}
 	case j.Input != "":
 		if !utf8.ValidString(j.Input) {
 			return []error{&FieldError{Field: "input", Problem: "is not valid UTF-8"}}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -126,7 +127,7 @@ func initConfig(cmd *cobra.Command, path string, force bool) error {
 		_, err := out.Write(config.Example())
 		return err
 	}
-	err := writeNew(path, config.Example(), force)
+	written, err := writeNew(path, config.Example(), force)
 	switch {
 	case errors.Is(err, fs.ErrExist):
 		return fmt.Errorf("%w, or overwrite it with --force", err)
@@ -140,13 +141,17 @@ func initConfig(cmd *cobra.Command, path string, force bool) error {
 	if path != defaultConfigPath {
 		use = " --config " + path
 	}
-	fmt.Fprintf(out, `Wrote %s. Next:
+	what := "Wrote " + path
+	if !written {
+		what = path + " is there already, unchanged"
+	}
+	fmt.Fprintf(out, `%s. Next:
   1. Set the keys that it names:  export HOLYSHEEP_API_KEY=... OPENAI_API_KEY=...
      or put your own accounts and endpoints in their place.
   2. Check it:                    forebay config check%s
   3. Start a worker:              forebay worker%s
   4. Hand it a job:               forebay enqueue%s --type fast_summary --file doc.txt --wait
-`, path, strings.TrimPrefix(use, " --config"), use, use)
+`, what, strings.TrimPrefix(use, " --config"), use, use)
 	return nil
 }
 
@@ -161,8 +166,9 @@ func (e existsError) Error() string {
 // Unwrap makes it an fs.ErrExist.
 func (e existsError) Unwrap() error { return fs.ErrExist }
 
-// writeNew writes a file that is not there yet, or that holds the same already; with force any.
-func writeNew(path string, data []byte, force bool) error {
+// writeNew writes a configuration that is not there yet; with force any. One that holds the same already is left as it
+// is, and written is false.
+func writeNew(path string, data []byte, force bool) (written bool, err error) {
 	mode := os.O_WRONLY | os.O_CREATE | os.O_EXCL
 	if force {
 		mode = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
@@ -171,15 +177,27 @@ func writeNew(path string, data []byte, force bool) error {
 	switch {
 	case errors.Is(err, fs.ErrExist):
 		if present, err := os.ReadFile(path); err == nil && bytes.Equal(present, data) {
-			return nil
+			return false, nil
 		}
-		return existsError(path)
+		return false, existsError(path)
 	case err != nil:
-		return fmt.Errorf("write the configuration: %w", err)
+		return false, unwritable(path, err)
 	}
 	_, err = file.Write(data)
 	if err := errors.Join(err, file.Close()); err != nil {
-		return fmt.Errorf("write the configuration: %w", err)
+		return false, unwritable(path, err)
 	}
-	return nil
+	return true, nil
+}
+
+func unwritable(path string, err error) error {
+	remedy := "name another file"
+	if folder := filepath.Dir(path); errors.Is(err, fs.ErrNotExist) {
+		remedy = fmt.Sprintf("make its folder first (mkdir -p %s), or name another file", quote(folder))
+	}
+	var cause *fs.PathError
+	if errors.As(err, &cause) {
+		err = cause.Err
+	}
+	return fmt.Errorf("%s cannot be written: %w; %s", path, err, remedy)
 }

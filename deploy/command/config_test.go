@@ -19,10 +19,21 @@ func TestConfigInitWritesTheExampleOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "my.yaml")
 	got := inProcess(t, "", "config", "init", path)
 	require.Equal(t, exitOK, got.status, got.stderr)
+	assert.Contains(t, got.stdout, "Wrote "+path+". Next:\n")
 	assert.Contains(t, got.stdout, "forebay worker --config "+path)
 	written, err := os.ReadFile(path)
 	require.NoError(t, err)
 	assert.Equal(t, string(config.Example()), string(written))
+
+	got = inProcess(t, "", "config", "init", path)
+	require.Equal(t, exitOK, got.status, got.stderr)
+	assert.Contains(t, got.stdout, path+" is there already, unchanged. Next:\n")
+
+	lost := filepath.Join(filepath.Dir(path), "sub", "my.yaml")
+	got = inProcess(t, "", "config", "init", lost)
+	assert.Equal(t, exitFailed, got.status)
+	assert.Equal(t, "forebay: "+lost+" cannot be written: no such file or directory; make its folder first (mkdir -p "+
+		filepath.Dir(lost)+"), or name another file\n", got.stderr)
 
 	require.NoError(t, os.WriteFile(path, []byte("mine"), 0o600))
 	got = inProcess(t, "", "config", "init", path)

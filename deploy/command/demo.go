@@ -37,7 +37,8 @@ Forebay's own dependencies. Half-way the first region goes down, its breaker ope
 45 seconds. Nothing is called, nothing is billed, nothing is left behind.
 
 The exit status is 0 when all jobs succeeded, the breaker tripped, was probed and recovered, and the simulated
-endpoints' own counters agree with the results, and else 1. Ctrl-C ends it at any time.`,
+endpoints' own counters agree with the results, and else 1. Ctrl-C or SIGTERM ends it at any time; the exit status is
+130 where it has not been completed.`,
 		Example: `  forebay demo
   forebay demo ~/notes
   forebay demo --keep`,
@@ -77,12 +78,13 @@ func runDemo(cmd *cobra.Command, args []string, flags demoFlags) error {
 	if flags.limit < 0 {
 		return refuseUsage(cmd, "--limit must be positive, got %d", flags.limit)
 	}
-	out, log, err := demoOutput(cmd)
-	if err != nil {
-		return err
-	}
+	out, log := demoOutput(cmd)
 	documents, err := demoCorpus(cmd.Context(), args)
-	if err != nil {
+	switch {
+	case err != nil && cmd.Context().Err() != nil:
+		fmt.Fprint(out, "\ninterrupted while the documents were gathered.\n")
+		return errInterrupted
+	case err != nil:
 		return err
 	}
 	if flags.limit > 0 && flags.limit < len(documents.Documents) {
@@ -92,23 +94,22 @@ func runDemo(cmd *cobra.Command, args []string, flags demoFlags) error {
 	err = showDemo(cmd, demo.Config{Corpus: documents, Pace: pace, Out: out, Log: log}, flags.keep)
 	if interrupted := new(demo.Interrupted); errors.As(err, &interrupted) {
 		fmt.Fprintf(out, "\n%s.\n", interrupted)
-		return nil
+		return errInterrupted
 	}
 	return err
 }
 
 // demoOutput is where the progress goes: to standard error when standard output is for JSON. The log is silent unless
 // it is asked for; then the progress is plain lines, which it does not overwrite.
-func demoOutput(cmd *cobra.Command) (io.Writer, zerolog.Logger, error) {
+func demoOutput(cmd *cobra.Command) (io.Writer, zerolog.Logger) {
 	out := cmd.OutOrStdout()
 	if wantsJSON(cmd) {
 		out = cmd.ErrOrStderr()
 	}
 	if !cmd.Flags().Changed(flagLogLevel) {
-		return out, zerolog.Nop(), nil
+		return out, zerolog.Nop()
 	}
-	log, err := newLog(cmd, config.Log{})
-	return struct{ io.Writer }{out}, log, err
+	return struct{ io.Writer }{out}, newLog(cmd, config.Log{})
 }
 
 func demoCorpus(ctx context.Context, args []string) (*corpus.Corpus, error) {

@@ -99,7 +99,7 @@ func TestDemoInATerminalIsInterrupted(t *testing.T) {
 	p.seen.await(t, "░")
 	_, err := p.near.WriteString("\x03") // as the key does it
 	require.NoError(t, err)
-	assert.Equal(t, exitOK, p.end(t))
+	assert.Equal(t, exitInterrupted, p.end(t))
 	text := p.seen.text()
 	assert.Regexp(t, `interrupted: \d+ of 100 jobs were done\.\r\n$`, text)
 	assert.NotContains(t, text, "\x1b[?25l", "the cursor is never hidden, so it need not be shown again")

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -110,6 +111,10 @@ func TestDemoWithoutAModuleCache(t *testing.T) {
 func TestDemoIsInterruptedAtAnyMoment(t *testing.T) {
 	t.Parallel()
 	dir := demoFolder(t, 200)
+	signals := map[string]os.Signal{
+		"at the start": syscall.SIGTERM, "before the first job": os.Interrupt, "in the middle": os.Interrupt,
+		"while the breaker is open": syscall.SIGTERM,
+	}
 	for name, moment := range map[string]string{
 		"at the start": "documents:", "before the first job": "0:00 ", "in the middle": "0:02 ", "while the breaker is open": "open; jobs go",
 	} {
@@ -118,8 +123,8 @@ func TestDemoIsInterruptedAtAnyMoment(t *testing.T) {
 			p := newShell(t).start(t, "demo", dir, "--pace", "fast")
 			p.stdout.await(t, moment)
 			begun := time.Now()
-			require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
-			assert.Equal(t, exitOK, p.end(t), p.stderr.text())
+			require.NoError(t, p.cmd.Process.Signal(signals[name]))
+			assert.Equal(t, exitInterrupted, p.end(t), p.stderr.text())
 			assert.Less(t, time.Since(begun), 5*time.Second)
 			assert.Regexp(t, `\ninterrupted: \d+ of 200 jobs were done\.\n$`, p.stdout.text())
 			assert.Empty(t, p.stderr.text())
@@ -130,6 +135,7 @@ func TestDemoIsInterruptedAtAnyMoment(t *testing.T) {
 func TestDemoStays(t *testing.T) {
 	t.Parallel()
 	s := demoShell(t)
+	s.env = append(s.env, envRedis+"=redis://127.0.0.1:1/0") // what it prints reaches the demonstration's all the same
 	p := s.start(t, "demo", demoFolder(t, 3), "--pace", "fast", "--keep")
 	p.stdout.await(t, "curl ")
 	text := p.stdout.text()

@@ -21,14 +21,13 @@ import (
 	"github.com/forebay-queue/forebay/deploy/sandbox"
 )
 
-const defaultDevListen = "127.0.0.1:8080"
-
 // devReply is what `forebay dev --json` prints once it does jobs.
 type devReply struct {
 	Redis string `json:"redis"`
 	// Embedded tells that Redis is part of this process, and not durable.
-	Embedded bool   `json:"embedded"`
-	HTTP     string `json:"http"`
+	Embedded bool `json:"embedded"`
+	// HTTP is absent where it is off.
+	HTTP string `json:"http,omitempty"`
 	// Config is the configuration by which other commands take part.
 	Config    string        `json:"config"`
 	Endpoints []devEndpoint `json:"endpoints"`
@@ -62,8 +61,8 @@ func newDevCommand() *cobra.Command {
 		Long: `Run Redis, a worker, endpoints and the HTTP interface in one process until Ctrl-C, and print their addresses.
 
 Redis is an embedded one, which is not durable: all jobs are gone when the process ends. --redis takes one of your
-own. The endpoints are simulated, and bill nobody; --config takes those of a configuration, which are real. Of the
-configuration's Redis nothing but the prefix is used here.`,
+own. The endpoints are simulated, and bill nobody; --config takes those of a configuration, which are real, and its
+http.listen. Of the configuration's Redis nothing but the prefix is used here.`,
 		Example: `  forebay dev
   forebay dev --redis redis://localhost:6379/0
   forebay dev --config forebay.yaml --listen 127.0.0.1:0`,
@@ -72,10 +71,13 @@ configuration's Redis nothing but the prefix is used here.`,
 			if err := sandbox.CheckListen(listen); err != nil {
 				return refuseUsage(cmd, "--listen: %s", err)
 			}
+			if cmd.Flags().Changed("listen") && listen == "" {
+				return refuseUsage(cmd, "--listen must be an address such as 127.0.0.1:8080, or off")
+			}
 			return runDev(cmd, listen)
 		},
 	}
-	cmd.Flags().StringVar(&listen, "listen", defaultDevListen, "`address` of /healthz, /readyz and /v1/jobs/{id}, on loopback; port 0 takes a free one")
+	cmd.Flags().StringVar(&listen, "listen", "", "`address` of /healthz, /readyz and /v1/jobs/{id}, on loopback; port 0 takes a free one, off none\n(default: http.listen of --config, else 127.0.0.1:8080)")
 	return cmd
 }
 
@@ -84,10 +86,12 @@ func runDev(cmd *cobra.Command, listen string) (err error) {
 	if err != nil {
 		return err
 	}
-	log, err := newLog(cmd, file.Log)
-	if err != nil {
-		return err
+	if listen == "" {
+		if listen = file.HTTP.Listen; sandbox.CheckListen(listen) != nil {
+			return fmt.Errorf("%s: http.listen: %w; or give another with --listen", d.config, sandbox.CheckListen(listen))
+		}
 	}
+	log := newLog(cmd, file.Log)
 	d.slots = file.Worker.Slots
 	settings := sandbox.Config{
 		Prefix: file.Redis.Prefix, Slots: file.Worker.Slots, DrainTimeout: file.Worker.DrainTimeout, Listen: listen, Log: log,
@@ -215,7 +219,9 @@ func (d running) tell(out io.Writer, path string) error {
 	} else {
 		row(list, "  redis", d.redis, "your own")
 	}
-	row(list, "  http", d.sandbox.HTTPURL, "/healthz, /readyz, /v1/jobs/{id}")
+	if d.sandbox.HTTPURL != "" {
+		row(list, "  http", d.sandbox.HTTPURL, "/healthz, /readyz, /v1/jobs/{id}")
+	}
 	for _, e := range d.sandbox.EndpointOrder() {
 		note := "real: calls are billed"
 		if e.Simulated {
@@ -243,7 +249,8 @@ func (d running) condition() string {
 
 func (d running) commands(path string) string {
 	flags := " --" + flagConfig + " " + quote(path) + d.redisFlag
-	if d.config != "" && d.redis == "" {
+	// The environment goes before a configuration, and the flag before both.
+	if d.redis == "" && (d.config != "" || os.Getenv(envRedis) != "") {
 		flags += " --" + flagRedis + " " + d.sandbox.RedisURL
 	}
 	id := fmt.Sprintf("try-%d", time.Now().Unix()%100_000)
@@ -252,7 +259,9 @@ func (d running) commands(path string) string {
 	line("enqueue", fmt.Sprintf(" --type %s --id %s --wait %s", d.taskType(), id, someInput()))
 	line("status", "")
 	line("get", " "+cmp.Or(d.job, id))
-	fmt.Fprintf(&text, "  curl %s/v1/jobs/%s\n", d.sandbox.HTTPURL, cmp.Or(d.job, id))
+	if d.sandbox.HTTPURL != "" {
+		fmt.Fprintf(&text, "  curl %s/v1/jobs/%s\n", d.sandbox.HTTPURL, cmp.Or(d.job, id))
+	}
 	return text.String()
 }
 

@@ -125,6 +125,25 @@ func TestDevWithAConfiguration(t *testing.T) {
 	s.ok(t, "enqueue", "--config", reply.Config, "--redis", reply.Redis, "--type", "fast_summary", "--wait", "--input", "A gate lets water through.")
 }
 
+func TestDevListensWhereItsConfigurationSays(t *testing.T) {
+	t.Parallel()
+	s := newShell(t)
+	text := string(simulatedConfig([]simulateRegion{{"apac", "http://127.0.0.1:9/apac/v1"}}))
+	const usual = "  listen: 127.0.0.1:8080\n"
+	require.Contains(t, text, usual)
+	listening := func(listen string, flags ...string) string {
+		path := writeFile(t, "own.yaml", strings.Replace(text, usual, "  listen: "+listen+"\n", 1))
+		p := s.start(t, append([]string{"dev", "--config", path}, flags...)...)
+		p.stdout.await(t, "Ctrl-C ends it.\n")
+		return p.stdout.text()
+	}
+	assert.Regexp(t, `\n  http +http://127\.0\.0\.1:\d+ `, listening("localhost:0"))
+	off := listening("off")
+	assert.NotContains(t, off, "/v1/jobs")
+	assert.NotContains(t, off, "curl")
+	assert.Contains(t, listening("off", "--listen", "127.0.0.1:0"), "curl http://127.0.0.1:", "the flag goes before the file")
+}
+
 func TestDevRefusals(t *testing.T) {
 	t.Parallel()
 	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -132,11 +151,14 @@ func TestDevRefusals(t *testing.T) {
 	t.Cleanup(func() { _ = taken.Close() })
 	used := taken.Addr().String()
 	keyless := writeFile(t, "real.yaml", string(exampleWithoutKeys(t)))
+	public := writeFile(t, "public.yaml", strings.Replace(string(simulatedConfig([]simulateRegion{{"apac", "http://127.0.0.1:9/apac/v1"}})),
+		"listen: 127.0.0.1:8080", "listen: 0.0.0.0:8080", 1))
 	for _, test := range []struct {
 		line   string
 		status int
 		want   string
 	}{
+		{"dev --config " + public, exitFailed, public + ": http.listen: the address \"0.0.0.0:8080\" is not on loopback"},
 		{"dev --listen 0.0.0.0:8080", exitUsage, "--listen: the address \"0.0.0.0:8080\" is not on loopback, and nobody is asked for a password there yet"},
 		{"dev --listen 8080", exitUsage, "--listen: the address \"8080\" cannot be read"},
 		{"dev --listen " + used, exitFailed, "cannot listen on " + used + ": bind: address already in use; choose another address"},

@@ -1,11 +1,13 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks"
 )
 
@@ -40,9 +42,10 @@ func newEnqueueCommand() *cobra.Command {
 asks is a text (--file, --input, or - for the standard input), the body of an OpenAI call (--request), or a whole
 job as JSON (--job), of which the other flags then replace fields. Every FILE may be - too.
 
-A job that was handed in before under the same --id, asking for the same, is not done twice.
+A job that was handed in before under the same --id, asking for the same, is not done twice. When it has ended, it is
+said how, and nothing is waited for.
 
-The exit status is 0 when the job was accepted, or with --wait when it succeeded, and else 1.`,
+The exit status is 0 when the job was accepted or has succeeded already, with --wait when it succeeded, and else 1.`,
 		Example: `  forebay enqueue --type fast_summary --file doc.txt --wait
   cat doc.txt | forebay enqueue --type fast_summary -
   forebay enqueue --tier low --request body.json --priority bulk --deadline 2h`,
@@ -89,6 +92,9 @@ func runEnqueue(cmd *cobra.Command, flags enqueueFlags) error {
 	if flags.timeout < 0 || flags.timeout > 0 && !flags.wait {
 		return refuseUsage(cmd, "--timeout must be positive, and belongs to --wait")
 	}
+	if cmd.Flags().Changed("retention") && flags.retention < time.Second {
+		return refuseUsage(cmd, "--retention must be 1s to 8784h, got %s; leave it out for the configuration's", flags.retention)
+	}
 	job, err := buildJob(cmd, flags, time.Now())
 	if err != nil {
 		return err
@@ -107,13 +113,13 @@ func runEnqueue(cmd *cobra.Command, flags enqueueFlags) error {
 		return err
 	}
 	if !flags.wait {
-		if wantsJSON(cmd) {
-			return printJSON(cmd, enqueueReply{receipt.ID, receipt.Status, receipt.Created})
-		}
-		_, err := fmt.Fprintln(cmd.OutOrStdout(), receipt.ID)
-		return err
+		return printReceipt(cmd, receipt)
 	}
-	if !wantsJSON(cmd) {
+	switch {
+	case wantsJSON(cmd):
+	case hasEnded(receipt):
+		fmt.Fprintf(cmd.ErrOrStderr(), "forebay: %s\n", endedBefore(receipt))
+	default:
 		fmt.Fprintf(cmd.ErrOrStderr(), "job %s %s, waiting for its end\n", receipt.ID, receipt.Status)
 	}
 	result, err := jobs.wait(cmd, receipt.ID, flags.timeout)
@@ -127,4 +133,32 @@ func runEnqueue(cmd *cobra.Command, flags enqueueFlags) error {
 		return unsuccessful(result)
 	}
 	return printText(cmd, result)
+}
+
+// printReceipt prints which job was accepted. One that has ended before is told, and is an error unless it succeeded.
+func printReceipt(cmd *cobra.Command, receipt producer.Receipt) (err error) {
+	if wantsJSON(cmd) {
+		err = printJSON(cmd, enqueueReply{receipt.ID, receipt.Status, receipt.Created})
+	} else {
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), receipt.ID)
+	}
+	switch {
+	case err != nil || !hasEnded(receipt):
+		return err
+	case receipt.Status != tasks.StatusSucceeded:
+		return errors.New(endedBefore(receipt))
+	case !wantsJSON(cmd):
+		fmt.Fprintf(cmd.ErrOrStderr(), "forebay: %s\n", endedBefore(receipt))
+	}
+	return nil
+}
+
+// hasEnded tells of a job that was enqueued before and is not run again.
+func hasEnded(receipt producer.Receipt) bool { return !receipt.Created && receipt.Status.Ended() }
+
+func endedBefore(receipt producer.Receipt) string {
+	if receipt.Status == tasks.StatusSucceeded {
+		return fmt.Sprintf("job %[1]s was enqueued before and has succeeded; it is not run again, its answer is that of `forebay get %[1]s`", receipt.ID)
+	}
+	return fmt.Sprintf("job %s was enqueued before and has ended as %s; it is not run again; choose another id", receipt.ID, receipt.Status)
 }

@@ -1,7 +1,9 @@
 package command
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -82,6 +85,9 @@ func readContent(cmd *cobra.Command, flags enqueueFlags) (tasks.Job, error) {
 	switch {
 	case flags.request != "":
 		body, err := readContentFile(cmd, flags.request)
+		if err == nil {
+			err = checkJSON(flags.request, body)
+		}
 		return tasks.Job{Request: body}, err
 	case flags.job != "":
 		text, err := readContentFile(cmd, flags.job)
@@ -126,8 +132,20 @@ func readContentFile(cmd *cobra.Command, path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s is larger than the %d bytes that a job may have; divide it", contentName(path), tasks.MaxJobBytes)
 	case len(strings.TrimSpace(string(data))) == 0:
 		return nil, fmt.Errorf("%s is empty; there is nothing to ask for", contentName(path))
+	case !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0:
+		return nil, fmt.Errorf("%s is not text in UTF-8; convert it first, for example with `iconv -f UTF-16 -t UTF-8`", contentName(path))
 	}
-	return data, nil
+	return bytes.TrimPrefix(data, []byte("\uFEFF")), nil
+}
+
+// checkJSON says at which byte a file ceases to be JSON.
+func checkJSON(path string, data []byte) error {
+	var syntax *json.SyntaxError
+	if err := json.Unmarshal(data, new(json.RawMessage)); errors.As(err, &syntax) {
+		return fmt.Errorf("%s is not JSON at byte %d: %w; write the body of the call there, such as {\"messages\": [...]}",
+			contentName(path), syntax.Offset, syntax)
+	}
+	return nil
 }
 
 func unreadable(path string, err error) error {
@@ -135,7 +153,7 @@ func unreadable(path string, err error) error {
 	if errors.As(err, &cause) {
 		err = cause.Err
 	}
-	return fmt.Errorf("%s cannot be read: %w", contentName(path), err)
+	return fmt.Errorf("%s cannot be read: %w; name a file that is there, or - for the standard input", contentName(path), err)
 }
 
 // setTime reads a time, or a duration from now.

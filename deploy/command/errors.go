@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"unicode"
 
@@ -12,6 +13,12 @@ import (
 
 // errTold ends a command that has already said on standard error what went wrong.
 var errTold = errors.New("told already")
+
+// errInterrupted ends a command that a signal ended before it came to its result, and that has said so.
+var errInterrupted = errors.New("interrupted")
+
+// longestValue is how much of a flag's value an error repeats.
+const longestValue = 40
 
 // usageError is a command line that was not understood.
 type usageError struct{ text string }
@@ -25,6 +32,42 @@ func refuseUsage(cmd *cobra.Command, format string, args ...any) error {
 	return &usageError{fmt.Sprintf("%s; see `%s --help`", text, cmd.CommandPath())}
 }
 
+// badValue is how the library says that a flag cannot hold a value.
+var badValue = regexp.MustCompile(`(?s)^invalid argument (".*") for "(?:-\w, )?--([^"]+)" flag: (.*)$`)
+
+// flagProblem says what a flag must be, instead of which function of Go has refused it.
+func flagProblem(cmd *cobra.Command, err error) string {
+	parts := badValue.FindStringSubmatch(err.Error())
+	if parts == nil {
+		return err.Error()
+	}
+	value, name, reason := parts[1], parts[2], parts[3]
+	if runes := []rune(value); len(runes) > longestValue {
+		value = string(runes[:longestValue]) + "...\""
+	}
+	flag := cmd.Flags().Lookup(name)
+	if flag == nil {
+		return err.Error()
+	}
+	var want string
+	switch flag.Value.Type() {
+	case "int", "uint64":
+		want = "a whole number"
+	case "float64":
+		want = "a number"
+	case "duration":
+		want = "a duration such as 90s or 24h"
+	case "bool":
+		want = "true or false"
+	default:
+		return fmt.Sprintf("--%s cannot be read from %s: %s", name, value, reason)
+	}
+	if strings.Contains(reason, "value out of range") {
+		return fmt.Sprintf("--%s: %s is too large a number", name, strings.Trim(value, `"`))
+	}
+	return fmt.Sprintf("--%s must be %s, got %s", name, want, value)
+}
+
 // report writes an error for people, one line for each of its parts, and returns the exit status.
 func report(stderr io.Writer, err error) int {
 	switch {
@@ -32,8 +75,10 @@ func report(stderr io.Writer, err error) int {
 		return exitOK
 	case errors.Is(err, errTold):
 		return exitFailed
+	case errors.Is(err, errInterrupted):
+		return exitInterrupted
 	}
-	for line := range strings.Lines(err.Error()) {
+	for line := range strings.Lines(withoutScripts(err)) {
 		if line = printable(line); line != "" {
 			fmt.Fprintln(stderr, "forebay:", line)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/redistest"
 )
@@ -67,13 +68,23 @@ func TestEnqueueRefusals(t *testing.T) {
 	webhook := writeFile(t, "job.json", `{"task_type":"fast_summary","input":"x","webhook":{"url":"https://example.com"}}`)
 	empty := writeFile(t, "empty.txt", " \n")
 	nowhere := filepath.Join(t.TempDir(), "nowhere.txt")
+	cut := writeFile(t, "cut.json", `{"messages":[{"role":"user"`)
+	utf16 := writeFile(t, "utf16.txt", "\xff\xfeA\x00")
+	binary := writeFile(t, "binary.txt", "A\x00B")
+	yesterday := writeFile(t, "yesterday.json", `{"task_type":"fast_summary","input":"x","deadline":"yesterday"}`)
+	twice := writeFile(t, "twice.json", `{"task_type":"fast_summary","input":"A","Input":"B"}`)
 	for _, test := range []struct{ name, want, args string }{
 		{"unknown task type", `task_type: no task type "fast_summari", did you mean "fast_summary"?`, "--type fast_summari --input x"},
 		{"oversized", large + " is larger than the 8388608 bytes that a job may have; divide it", "--type fast_summary --file " + large},
 		{"oversized as JSON", "the job has 8388650 bytes as JSON; at most 8388608 are accepted, so divide what it asks for", "--type fast_summary --file " + escaped},
 		{"unsupported field", webhook + ": webhook: `webhook` is not available yet; leave it out", "--job " + webhook},
 		{"nothing in it", empty + " is empty; there is nothing to ask for", "--type fast_summary --file " + empty},
-		{"not there", nowhere + " cannot be read: no such file or directory", "--type fast_summary --file " + nowhere},
+		{"not there", nowhere + " cannot be read: no such file or directory; name a file that is there, or - for the standard input", "--type fast_summary --file " + nowhere},
+		{"cut off", cut + ` is not JSON at byte 27: unexpected end of JSON input; write the body of the call there, such as {"messages": [...]}`, "--type fast_summary --request " + cut},
+		{"UTF-16", utf16 + " is not text in UTF-8; convert it first, for example with `iconv -f UTF-16 -t UTF-8`", "--type fast_summary --file " + utf16},
+		{"binary", binary + " is not text in UTF-8; convert it first", "--type fast_summary --file " + binary},
+		{"a time that is none", yesterday + ": deadline: must be a time in quotes", "--job " + yesterday},
+		{"a field in another case", twice + ": Input: unknown field; did you mean input?", "--job " + twice},
 		{"past deadline", "deadline: ", "--type fast_summary --input x --deadline 2020-01-01T00:00:00Z"},
 		{"bad id", "id: must be 1 to 128 characters of A-Z a-z 0-9 _ -", "--type fast_summary --input x --id a/b"},
 	} {
@@ -83,7 +94,9 @@ func TestEnqueueRefusals(t *testing.T) {
 		assert.Equal(t, 1, strings.Count(got.stderr, "\n"), "%s: one line: %s", test.name, got.stderr)
 		assert.Empty(t, got.stdout, test.name)
 	}
-	got := inProcess(t, "", "enqueue", "--type", "fast_summary", "--input", "x")
+	got := run("", "enqueue", "--type", "fast_summary", "--input", " \t ")
+	assert.Equal(t, outcomeOf{status: exitFailed, stderr: "forebay: input: is white space only; there is nothing to ask for\n"}, got)
+	got = inProcess(t, "", "enqueue", "--type", "fast_summary", "--input", "x")
 	assert.Equal(t, exitFailed, got.status)
 	assert.Equal(t, "forebay: `forebay enqueue` needs a configuration: name it with --config or FOREBAY_CONFIG, or write ./forebay.yaml with `forebay config init`\n", got.stderr)
 }
@@ -101,13 +114,42 @@ func TestCancelAndItsRepetition(t *testing.T) {
 	got = run("", "get", "a", "--wait")
 	assert.Equal(t, exitFailed, got.status)
 	assert.Contains(t, got.stdout, "status      cancelled")
-	assert.Equal(t, "forebay: job a has ended as cancelled: cancelled (cancelled_by_user): cancelled before an answer came; reopen the job to run it after all\n", got.stderr)
+	assert.Equal(t, "forebay: job a has ended as cancelled: cancelled (cancelled): cancelled before an answer came; enqueue it under another id to run it after all\n", got.stderr)
 
 	for _, command := range []string{"get", "cancel"} {
 		got = run("", command, "b")
 		assert.Equal(t, exitFailed, got.status)
 		assert.Contains(t, got.stderr, "job b: no such job: the id is wrong, or the job's retention has passed")
 	}
+}
+
+func TestEnqueueOfAJobThatHasEnded(t *testing.T) {
+	t.Parallel()
+	run := onRedis(t)
+	enqueue := []string{"enqueue", "--id", "a", "--type", "fast_summary", "--input", "x"}
+	require.Equal(t, exitOK, run("", enqueue...).status)
+	require.Equal(t, exitOK, run("", "cancel", "a").status)
+	const told = "forebay: job a was enqueued before and has ended as cancelled; it is not run again; choose another id\n"
+	assert.Equal(t, outcomeOf{status: exitFailed, stdout: "a\n", stderr: told}, run("", enqueue...))
+	got := run("", append(enqueue, "--json")...)
+	assert.Equal(t, exitFailed, got.status)
+	assert.JSONEq(t, `{"id":"a","status":"cancelled","created":false}`, got.stdout)
+	assert.Equal(t, told, got.stderr)
+	got = run("", append(enqueue, "--wait")...)
+	assert.Equal(t, exitFailed, got.status)
+	assert.True(t, strings.HasPrefix(got.stderr, told+"forebay: job a has ended as cancelled: "), got.stderr)
+	assert.NotContains(t, got.stderr, "waiting for its end")
+}
+
+func TestReceiptOfAJobThatHasSucceeded(t *testing.T) {
+	t.Parallel()
+	cmd := newEnqueueCommand()
+	var stdout, stderr strings.Builder
+	cmd.SetOut(&stdout)
+	cmd.SetErr(&stderr)
+	require.NoError(t, printReceipt(cmd, producer.Receipt{ID: "a", Status: tasks.StatusSucceeded}))
+	assert.Equal(t, "a\n", stdout.String())
+	assert.Equal(t, "forebay: job a was enqueued before and has succeeded; it is not run again, its answer is that of `forebay get a`\n", stderr.String())
 }
 
 func TestGetOfAJobThatGoesOn(t *testing.T) {

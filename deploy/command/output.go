@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -47,6 +48,14 @@ func row(w *tabwriter.Writer, cells ...any) {
 	fmt.Fprintln(w)
 }
 
+// plural counts things: "1 error", "2 errors".
+func plural(count int, noun string) string {
+	if count == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", count, noun)
+}
+
 // dash stands in for what is empty.
 func dash(text string) string { return cmp.Or(text, "-") }
 
@@ -84,33 +93,40 @@ func dollars(usd float64) string {
 	return "$" + strconv.FormatFloat(usd, 'f', digits, 64)
 }
 
-// newLog returns the log of a process that stays: on standard error, as the flags say, else as the configuration does.
-func newLog(cmd *cobra.Command, settings config.Log) (zerolog.Logger, error) {
-	flags := cmd.Flags()
-	levelName, _ := flags.GetString(flagLogLevel)
-	format, _ := flags.GetString(flagLogFormat)
-	var level zerolog.Level
-	switch levelName = cmp.Or(levelName, settings.Level, "info"); levelName {
-	case "debug":
-		level = zerolog.DebugLevel
-	case "info":
-		level = zerolog.InfoLevel
-	case "warn":
-		level = zerolog.WarnLevel
-	case "error":
-		level = zerolog.ErrorLevel
-	default:
-		return zerolog.Logger{}, refuseUsage(cmd, "--%s must be debug, info, warn or error, got %q", flagLogLevel, levelName)
+// The values of the flags of the log, but for "", which leaves it to the configuration.
+var (
+	logLevels = map[string]zerolog.Level{
+		"debug": zerolog.DebugLevel, "info": zerolog.InfoLevel, "warn": zerolog.WarnLevel, "error": zerolog.ErrorLevel,
 	}
+	logFormats = []string{"console", "json", "auto"}
+)
+
+// checkLogFlags refuses what the flags of the log cannot be, also for commands that write none.
+func checkLogFlags(cmd *cobra.Command) error {
+	flags := cmd.Flags()
+	level, _ := flags.GetString(flagLogLevel)
+	format, _ := flags.GetString(flagLogFormat)
+	if _, known := logLevels[level]; !known && flags.Changed(flagLogLevel) {
+		return refuseUsage(cmd, "--%s must be debug, info, warn or error, got %q", flagLogLevel, level)
+	}
+	if flags.Changed(flagLogFormat) && !slices.Contains(logFormats, format) {
+		return refuseUsage(cmd, "--%s must be console, json or auto, got %q", flagLogFormat, format)
+	}
+	return nil
+}
+
+// newLog returns the log of a process that stays: on standard error, as the flags say, else as the configuration
+// does, both of which have been checked.
+func newLog(cmd *cobra.Command, settings config.Log) zerolog.Logger {
+	flags := cmd.Flags()
+	level, _ := flags.GetString(flagLogLevel)
+	format, _ := flags.GetString(flagLogFormat)
 	out := cmd.ErrOrStderr()
-	switch format = cmp.Or(format, settings.Format, "auto"); {
-	case format == "console", format == "auto" && isTerminal(out):
+	if format = cmp.Or(format, settings.Format, "auto"); format == "console" || format == "auto" && isTerminal(out) {
 		_, plain := os.LookupEnv("NO_COLOR")
 		out = zerolog.ConsoleWriter{Out: out, NoColor: plain || !isTerminal(out), TimeFormat: time.TimeOnly}
-	case format != "auto" && format != "json":
-		return zerolog.Logger{}, refuseUsage(cmd, "--%s must be console, json or auto, got %q", flagLogFormat, format)
 	}
-	return zerolog.New(out).Level(level).With().Timestamp().Logger(), nil
+	return zerolog.New(out).Level(logLevels[cmp.Or(level, settings.Level, "info")]).With().Timestamp().Logger()
 }
 
 func isTerminal(w io.Writer) bool {

@@ -145,7 +145,7 @@ func cost(result tasks.Result) string {
 		}
 	}
 	if maybe > 0 {
-		text += fmt.Sprintf(", and %d calls that may have been billed", maybe)
+		text += fmt.Sprintf(", and %s that may have been billed", plural(maybe, "call"))
 	}
 	return text
 }

@@ -64,6 +64,13 @@ what to do  wait
 `, out.String())
 }
 
+func TestCostCountsCalls(t *testing.T) {
+	t.Parallel()
+	one := tasks.Attempt{Seq: 1, Ended: true, MaybeBilled: true}
+	assert.Equal(t, "$0, and 1 call that may have been billed", cost(tasks.Result{Attempts: []tasks.Attempt{one}}))
+	assert.Equal(t, "$0, and 2 calls that may have been billed", cost(tasks.Result{Attempts: []tasks.Attempt{one, one}}))
+}
+
 func TestFormats(t *testing.T) {
 	t.Parallel()
 	for usd, want := range map[float64]string{

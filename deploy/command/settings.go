@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"time"
@@ -101,6 +100,12 @@ func redisOptions(cmd *cobra.Command, file *config.File) (*redis.Options, error)
 	return nil, err
 }
 
+// namesRedis tells that a flag or the environment say where Redis is.
+func namesRedis(cmd *cobra.Command) bool {
+	flag, _ := cmd.Flags().GetString(flagRedis)
+	return cmp.Or(flag, os.Getenv(envRedis)) != ""
+}
+
 // parseRedisURL repeats nothing of the URL in its error: it may hold a password.
 func parseRedisURL(url, source string) (*redis.Options, error) {
 	options, err := redis.ParseURL(url)
@@ -132,14 +137,10 @@ func openRedis(ctx context.Context, options *redis.Options, connections int) (*r
 		return client, nil
 	}
 	_ = client.Close()
-	remedy := fmt.Sprintf("start it there, or name another with --%s or %s", flagRedis, envRedis)
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return nil, errors.New("interrupted while connecting to Redis")
-	case redis.IsAuthError(err):
-		remedy = fmt.Sprintf("give its user and password in the URL of %s, or by password_env in the configuration", envRedis)
 	}
-	return nil, fmt.Errorf("cannot reach Redis at %s: %w; %s", redisAddress(options), redisProblem(err), remedy)
+	return nil, fmt.Errorf("cannot reach Redis at %s: %w; %s", redisAddress(options), redisProblem(err), redisRemedy(options, err))
 }
 
 // redisAddress names a Redis without its credentials.
@@ -148,16 +149,4 @@ func redisAddress(options *redis.Options) string {
 		return options.Addr
 	}
 	return fmt.Sprintf("%s/%d", options.Addr, options.DB)
-}
-
-// redisProblem is an error less the address, which stands beside it.
-func redisProblem(err error) error {
-	var network *net.OpError
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("no answer within %s", redisTimeout)
-	case errors.As(err, &network):
-		return network.Err
-	}
-	return err
 }

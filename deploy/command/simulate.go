@@ -113,7 +113,7 @@ func runSimulate(cmd *cobra.Command, flags simulateFlags) (err error) {
 	}
 	reply := describeSimulator(provider, listener.Addr())
 	if flags.writeConfigTo != "" {
-		if err := writeNew(flags.writeConfigTo, simulatedConfig(reply.Regions), false); err != nil {
+		if _, err := writeNew(flags.writeConfigTo, simulatedConfig(reply.Regions), false); err != nil {
 			_ = listener.Close()
 			return err
 		}

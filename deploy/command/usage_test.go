@@ -27,6 +27,14 @@ func TestWhatIsNotUnderstoodEndsWithTwo(t *testing.T) {
 		{"enqueue - --file x", "- stands beside --file; give one of them; see `forebay enqueue --help`"},
 		{"enqueue --input a --metadata b", "--metadata must be key=value, got \"b\"; see `forebay enqueue --help`"},
 		{"enqueue --input a --deadline soon", "--deadline must be a time such as 2026-12-31T08:00:00Z or a duration such as 90m, got \"soon\"; see `forebay enqueue --help`"},
+		{"enqueue --input a --retention 0", "--retention must be 1s to 8784h, got 0s; leave it out for the configuration's; see `forebay enqueue --help`"},
+		{"enqueue --input a --max-retries 99999999999999999999", "--max-retries: 99999999999999999999 is too large a number; see `forebay enqueue --help`"},
+		{"enqueue --input a --max-retries many", "--max-retries must be a whole number, got \"many\"; see `forebay enqueue --help`"},
+		{"enqueue --input a --max-retries " + strings.Repeat("x", 1000), "--max-retries must be a whole number, got \"" + strings.Repeat("x", 39) + "...\"; see `forebay enqueue --help`"},
+		{"get a --timeout soon", "--timeout must be a duration such as 90s or 24h, got \"soon\"; see `forebay get --help`"},
+		{"get a --wait=maybe", "--wait must be true or false, got \"maybe\"; see `forebay get --help`"},
+		{"status --log-level loud", "--log-level must be debug, info, warn or error, got \"loud\"; see `forebay status --help`"},
+		{"version --log-format xml", "--log-format must be console, json or auto, got \"xml\"; see `forebay version --help`"},
 		{"simulate --region tokyo:fast", "--region \"tokyo:fast\": \"fast\" cannot be read; write it as in tokyo:50ms-300ms:rpm=60:failures=0.1; see `forebay simulate --help`"},
 		{"simulate --outage mars:500", "--outage \"mars:500\": there is no region \"mars\"; see `forebay simulate --help`"},
 		{"batch run --file x.jsonl", "`forebay batch` is not available yet; `forebay --help` lists what is"},
@@ -51,7 +59,7 @@ func TestCommandsToComeAreRefusedByName(t *testing.T) {
 		assert.Contains(t, got.stderr, "`forebay "+name+"` is not available yet")
 		assert.NotContains(t, help.stdout, "\n  "+name+" ", "what cannot be used is not offered")
 	}
-	for _, name := range []string{"demo", "dev", "worker", "enqueue", "get", "cancel", "status", "simulate", "config", "version"} {
+	for _, name := range []string{"demo", "dev", "worker", "enqueue", "get", "cancel", "status", "queue", "breaker", "doctor", "simulate", "config", "version"} {
 		assert.Contains(t, help.stdout, "\n  "+name+" ")
 	}
 }

@@ -43,10 +43,7 @@ and gives their jobs back to the other workers.`,
 }
 
 func runWorker(cmd *cobra.Command, s *settings) error {
-	log, err := newLog(cmd, s.file.Log)
-	if err != nil {
-		return err
-	}
+	log := newLog(cmd, s.file.Log)
 	if problems := config.Check(s.file); len(problems) > 0 {
 		tellProblems(cmd, problems)
 		return errTold

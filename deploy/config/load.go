@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -48,8 +49,10 @@ func Parse(name string, data []byte) (*File, error) {
 			return nil, err
 		}
 	}
-	if err := file.validate(); err != nil {
-		return nil, parseError(file.problems(err))
+	zeros := file.zeros()
+	problems := file.problems(file.validate())
+	if problems = append(problems, file.replaced(zeros)...); len(problems) > 0 {
+		return nil, parseError(problems)
 	}
 	return file, nil
 }
@@ -59,6 +62,9 @@ func (f *File) parseYAML(data []byte) (body ast.Node, err error) {
 	defer f.contain(&err)
 	if len(data) > maxFileBytes {
 		return nil, f.wholeFile(fmt.Sprintf("has %d bytes; at most %d are read", len(data), maxFileBytes))
+	}
+	if !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0 {
+		return nil, f.wholeFile("is not text in UTF-8; save it as UTF-8 (iconv -f UTF-16 -t UTF-8 converts what Windows calls Unicode)")
 	}
 	data = bytes.TrimPrefix(data, []byte("\uFEFF"))
 	parsed, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())

@@ -79,6 +79,26 @@ func TestParseRefuses(t *testing.T) {
 			"priority: 1", "priority: 9223372036854775808",
 			"forebay.yaml:8:15: endpoints.relay.priority: is too large a number",
 		},
+		"too large for any number": {
+			"priority: 1", "priority: 99999999999999999999999999",
+			"forebay.yaml:8:15: endpoints.relay.priority: is too large a number",
+		},
+		"too large, in quotes": {
+			"priority: 1", "priority: '99999999999999999999999999'",
+			"forebay.yaml:8:15: endpoints.relay.priority: must be a whole number, not a text",
+		},
+		"no models": {
+			"timeout: 30s", "models: []",
+			"forebay.yaml:9:13: endpoints.relay.models: lists no model; leave it out for the default, all models",
+		},
+		"UTF-16": {
+			good, "\xff\xfea\x00:\x00 \x001\x00",
+			"forebay.yaml:1:1: is not text in UTF-8; save it as UTF-8 (iconv -f UTF-16 -t UTF-8 converts what Windows calls Unicode)",
+		},
+		"UTF-16 without a mark": {
+			good, "a\x00:\x00 \x001\x00",
+			"forebay.yaml:1:1: is not text in UTF-8; save it as UTF-8 (iconv -f UTF-16 -t UTF-8 converts what Windows calls Unicode)",
+		},
 		"text that is a number": {
 			"account: relay", "account: 5",
 			"forebay.yaml:6:14: endpoints.relay.account: must be a text in quotes, not a whole number",

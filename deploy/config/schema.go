@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"regexp"
 	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
 
 	"github.com/forebay-queue/forebay/tasks/catalog"
 )
@@ -25,6 +27,7 @@ const maxDepth = 64
 var (
 	durationType = reflect.TypeFor[time.Duration]()
 	servedType   = reflect.TypeFor[catalog.ServedModels]()
+	digits       = regexp.MustCompile(`^[-+]?[0-9][0-9_]*$`)
 )
 
 func (s *schema) refuse(node ast.Node, path []string, format string, args ...any) {
@@ -205,6 +208,10 @@ func (s *schema) note(path []string, key, value ast.Node) {
 // served checks the models of an endpoint: a list of names, or a mapping of names to the endpoint's own.
 func (s *schema) served(node ast.Node, path []string) {
 	text := reflect.TypeFor[string]()
+	if empty(node) {
+		s.refuse(node, path, "lists no model; leave it out for the default, all models")
+		return
+	}
 	if _, list := node.(*ast.SequenceNode); !list {
 		s.mapping(node, path, func(_ ast.Node, name string, value ast.Node) { s.value(value, text, child(path, name)) })
 		return
@@ -215,6 +222,17 @@ func (s *schema) served(node ast.Node, path []string) {
 			s.note(child(path, name.Value), value, value)
 		}
 	})
+}
+
+// empty tells that a list or mapping has no entries.
+func empty(node ast.Node) bool {
+	switch n := node.(type) {
+	case *ast.SequenceNode:
+		return len(n.Values) == 0
+	case *ast.MappingNode:
+		return len(n.Values) == 0
+	}
+	return false
 }
 
 func (s *schema) duration(node ast.Node, path []string) {
@@ -251,6 +269,9 @@ func (s *schema) scalar(node ast.Node, typ reflect.Type, path []string) {
 				return
 			}
 			good = true
+		} else if bareDigits(node) {
+			s.refuse(node, path, "is too large a number")
+			return
 		}
 	case reflect.Float64:
 		want = "a number"
@@ -264,6 +285,12 @@ func (s *schema) scalar(node ast.Node, typ reflect.Type, path []string) {
 	} else if !good {
 		s.refuse(node, path, "must be %s, not %s", want, describe(node))
 	}
+}
+
+// bareDigits tells of a whole number that is too large for the YAML library, which takes it for a text.
+func bareDigits(node ast.Node) bool {
+	text, ok := node.(*ast.StringNode)
+	return ok && text.Token.Type == token.StringType && digits.MatchString(text.Value)
 }
 
 // anything checks what goes into requests as it is: all that JSON can say.

@@ -28,6 +28,9 @@ const (
 	defaultLogFormat    = "auto"
 )
 
+// redisURLForms are the URLs that a Redis has.
+const redisURLForms = "redis://host:port/database, rediss://host:port/database or unix:///path"
+
 const (
 	maxSlots        = 10_000
 	maxDrainTimeout = 2 * time.Hour
@@ -99,7 +102,7 @@ func (r Redis) validate() []error {
 
 // redisURLProblem says what is wrong with a URL and repeats nothing of it: it may hold a password.
 func redisURLProblem(raw string) string {
-	const example = "must be redis://host:port/database, rediss://host:port/database or unix:///path"
+	const example = "must be " + redisURLForms
 	parsed, err := url.Parse(raw)
 	if err != nil {
 		return example

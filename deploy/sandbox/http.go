@@ -10,10 +10,13 @@ import (
 	"github.com/forebay-queue/forebay/producer/httpapi"
 )
 
+// ListenOff as Config.Listen has nobody listened for.
+const ListenOff = "off"
+
 // CheckListen refuses an address that others than this machine could reach: nobody is asked for a password there yet.
-// Empty is the default.
+// Empty is the default, ListenOff is no address.
 func CheckListen(address string) error {
-	if address == "" {
+	if address == "" || address == ListenOff {
 		return nil
 	}
 	host, _, err := net.SplitHostPort(address)
@@ -28,6 +31,9 @@ func CheckListen(address string) error {
 
 // listen takes the address before anything else is started.
 func (s *Sandbox) listen(ctx context.Context) error {
+	if s.config.Listen == ListenOff {
+		return nil
+	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.config.Listen)
 	if err != nil {
 		var network *net.OpError
@@ -46,6 +52,9 @@ func (s *Sandbox) listen(ctx context.Context) error {
 
 // serveHTTP serves /healthz, /readyz and /v1/jobs/{id}.
 func (s *Sandbox) serveHTTP(context.Context) error {
+	if s.listener == nil {
+		return nil
+	}
 	handler, err := httpapi.Handler(httpapi.Config{Client: s.Client})
 	if err != nil {
 		return err

@@ -53,7 +53,7 @@ type Config struct {
 	// DrainTimeout is how long Close lets running calls finish when its context does not end before. Defaults to 2m.
 	DrainTimeout time.Duration
 	// Listen is the address of /healthz, /readyz and /v1/jobs/{id}. It must be on loopback: nobody is asked for a
-	// password there. Defaults to 127.0.0.1:0, a free port.
+	// password there. ListenOff turns it off. Defaults to 127.0.0.1:0, a free port.
 	Listen string
 	// Log takes the lines of the workers. The zero value discards them.
 	Log zerolog.Logger
@@ -98,7 +98,7 @@ type Sandbox struct {
 	// Catalog was given.
 	Simulator    *simulator.Simulator
 	SimulatorURL string
-	// HTTPURL is the base of /healthz, /readyz and /v1/jobs/{id}.
+	// HTTPURL is the base of /healthz, /readyz and /v1/jobs/{id}; empty where they are off.
 	HTTPURL string
 	// Workers are the running workers.
 	Workers []*worker.Worker

@@ -160,6 +160,13 @@ func TestEmbeddedRedisForgets(t *testing.T) {
 	require.Eventually(t, func() bool { return s.Redis.Exists(t.Context(), "a").Val() == 0 }, 5*time.Second, 50*time.Millisecond)
 }
 
+func TestListenOff(t *testing.T) {
+	t.Parallel()
+	s := start(t, sandbox.Config{Regions: quick(), Listen: sandbox.ListenOff})
+	assert.Empty(t, s.HTTPURL)
+	run(t, s)
+}
+
 func TestListenRefusals(t *testing.T) {
 	t.Parallel()
 	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -181,7 +188,7 @@ func TestListenRefusals(t *testing.T) {
 			require.ErrorContains(t, err, test.want)
 		})
 	}
-	for _, good := range []string{"", "127.0.0.1:0", "localhost:8080", "[::1]:8080", "127.0.0.2:" + strconv.Itoa(1)} {
+	for _, good := range []string{"", sandbox.ListenOff, "127.0.0.1:0", "localhost:8080", "[::1]:8080", "127.0.0.2:" + strconv.Itoa(1)} {
 		assert.NoError(t, sandbox.CheckListen(good), good)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
 const (
@@ -35,14 +36,14 @@ var ErrForeign = errors.New("the task is no job of Forebay; enqueue jobs through
 
 // New makes the task of a prepared job's run, and the options to enqueue it with: into the queue of its priority,
 // not before its run_at, under TaskID, so that a task that is there is not enqueued twice.
-func New(job tasks.Job, run int) (*asynq.Task, []asynq.Option, error) {
+func New(keys keyspace.Keyspace, job tasks.Job, run int) (*asynq.Task, []asynq.Option, error) {
 	if !tasks.ValidID(job.ID) || (job.TaskType != "" && !tasks.ValidName(job.TaskType)) || run < 1 {
 		// asynq stops recovering a whole queue at one task that it cannot decode: nothing odd gets in.
 		return nil, nil, fmt.Errorf("make the task of job %q, run %d: id, task type or run is not valid; prepare the job with the catalog first", job.ID, run)
 	}
 	options := []asynq.Option{
 		asynq.TaskID(TaskID(job.ID, run)),
-		asynq.Queue(Queue(job.Priority)),
+		asynq.Queue(Queue(keys, job.Priority)),
 		asynq.MaxRetry(MaxRetry),
 		asynq.Timeout(Timeout),
 		asynq.Retention(retention(time.Duration(job.Retention))),
@@ -70,12 +71,12 @@ func TaskID(id string, run int) string {
 	return id + "." + strconv.Itoa(run)
 }
 
-// Queue is the queue of a priority; an empty one is the default's.
-func Queue(priority tasks.Priority) string {
+// Queue is the deployment's queue for a priority; an empty one is the default's.
+func Queue(keys keyspace.Keyspace, priority tasks.Priority) string {
 	if priority == "" {
 		priority = tasks.PriorityDefault
 	}
-	return string(priority)
+	return keys.Queue(string(priority))
 }
 
 // Decode reads a task as a worker is handed it: the job's id, and the run that the task was made for, or 0 where its

@@ -253,13 +253,55 @@ func TestPlainDisplay(t *testing.T) {
 	}
 	display.event("something")
 	display.close()
-	line := "  1/2 done, 0 retrying, 0 failed, 0.0 jobs/s, $0.0000 spent (simulated)  a open\n"
+	line := "  1/2 done, 0 retrying, 0 failed, 0.0 jobs/s, $0 spent (simulated)  a open\n"
 	assert.Equal(t, "0:00"+line+"0:02"+line+"1:05"+line+"1:06  something\n"+"1:06"+line, out.String())
+}
+
+func TestPickShowsWhatThereIs(t *testing.T) {
+	t.Parallel()
+	result := func(i int, text string) tasks.Result {
+		return tasks.Result{ID: jobID(i), Text: text, Metadata: map[string]string{metadataName: fmt.Sprintf("%d.md › Part", i%4)}}
+	}
+	fit, short, long := strings.Repeat("word ", 40), "Short.", strings.Repeat("word ", 1000)
+	for _, test := range []struct {
+		name  string
+		texts []string
+		want  []int
+	}{
+		{"one short", []string{short}, []int{0}},
+		{"short and long", []string{short, long}, []int{0, 1}},
+		{"what fits goes first", []string{short, long, fit, short}, []int{2, 0, 1}},
+		{"failures have none", []string{"", short, ""}, []int{1}},
+		{"of other sources first", []string{short, "", "", "", short, short}, []int{0, 5, 4}},
+		{"none", []string{""}, nil},
+	} {
+		var results []tasks.Result
+		for i, text := range test.texts {
+			results = append(results, result(i, text))
+		}
+		var picked []int
+		for _, summary := range pick(results) {
+			for i := range results {
+				if results[i].ID == summary.JobID {
+					picked = append(picked, i)
+				}
+			}
+		}
+		assert.Equal(t, test.want, picked, test.name)
+	}
+
+	var out bytes.Buffer
+	require.NoError(t, (&Report{Summaries: []Summary{{Document: "a", Text: long}}}).Write(&out))
+	assert.Contains(t, strings.Join(strings.Fields(out.String()), " "), "word … (4101 characters more) Checked")
+	assert.Equal(t, fit, shorten(fit))
 }
 
 func TestTexts(t *testing.T) {
 	t.Parallel()
 	assert.Equal(t, "0 trips, 1 trip, 2 recoveries", plural(0, "trip")+", "+plural(int64(1), "trip")+", "+plural(2, "recovery"))
+	for usd, want := range map[float64]string{0: "$0", 0.0000123: "$0.000012", 0.0715: "$0.0715", 2.1461: "$2.1461"} {
+		assert.Equal(t, want, dollars(usd))
+	}
 	assert.Equal(t, "ab…", clip("abcd", 3))
 	assert.Equal(t, "äöü", clip("äöü", 3))
 	assert.Equal(t, "  a b\n  c\n", wrap(" a\x1b\nb\n\nc\n", "  "))

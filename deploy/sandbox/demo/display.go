@@ -3,7 +3,9 @@ package demo
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -168,7 +170,17 @@ func clock(d time.Duration) string {
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
 
-func dollars(usd float64) string { return fmt.Sprintf("$%.4f", usd) }
+// dollars is a cost with at least two digits that say something.
+func dollars(usd float64) string {
+	digits := 4
+	switch {
+	case usd <= 0:
+		return "$0"
+	case usd < 0.01:
+		digits = 1 + int(math.Ceil(-math.Log10(usd)))
+	}
+	return "$" + strconv.FormatFloat(usd, 'f', digits, 64)
+}
 
 // plural counts something: 1 trip, 2 probes, 0 recoveries.
 func plural[N int | int64](count N, noun string) string {

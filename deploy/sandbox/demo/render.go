@@ -31,7 +31,7 @@ func (r *Report) Write(out io.Writer) error {
 		fmt.Fprintf(out, "\nSome of the summaries; every sentence stands in its document:\n")
 	}
 	for _, s := range r.Summaries {
-		fmt.Fprintf(out, "\n  %s\n  (%s, by %s (simulated) at %s)\n%s", printable(s.Document), s.JobID, s.Model, s.Endpoint, wrap(s.Text, "    "))
+		fmt.Fprintf(out, "\n  %s\n  (%s, by %s (simulated) at %s)\n%s", printable(s.Document), s.JobID, s.Model, s.Endpoint, wrap(shorten(s.Text), "    "))
 	}
 	fmt.Fprintln(out)
 	return r.writeVerdict(out)
@@ -144,6 +144,20 @@ func wrap(text, indent string) string {
 		set.WriteByte('\n')
 	}
 	return set.String()
+}
+
+// shorten cuts a text that is too long to be read at a glance, between words and so that it can be seen.
+func shorten(text string) string {
+	runes := []rune(text)
+	if len(runes) <= mostShown {
+		return text
+	}
+	kept := string(runes[:mostShown])
+	if at := strings.LastIndexAny(kept, " \n"); at > 0 {
+		kept = kept[:at]
+	}
+	kept = strings.TrimRight(kept, " \n")
+	return fmt.Sprintf("%s … (%d characters more)", kept, len(runes)-len([]rune(kept)))
 }
 
 // printable takes out of a document's text what a terminal would act on.
