@@ -85,6 +85,7 @@ func printResult(out io.Writer, result tasks.Result, simulated map[string]bool, 
 		problem := *result.Error
 		problem.Hint = ""
 		line(name, problem.Error())
+		line("they said", printable(result.Error.Detail))
 		line("what to do", result.Error.Hint)
 	}
 	if err := list.Flush(); err != nil {
