@@ -43,7 +43,7 @@ type Result struct {
 // Waiting says what a job waits for.
 type Waiting struct {
 	// Reason is a short word: "scheduled", "backoff", "breaker_open", "probe_out", "cooldown",
-	// "attempt_open", "given_back", "paused".
+	// "attempt_open", "redis_away", "given_back", "paused".
 	Reason string `json:"reason"`
 	// Route is "model@endpoint" of the nearest route, where there is one.
 	Route string    `json:"route,omitempty"`

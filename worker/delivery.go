@@ -26,6 +26,8 @@ const (
 	maxWait = 24 * time.Hour
 	// maxDeaths is how many deliveries of a job may be lost with their workers before the job is taken for the cause.
 	maxDeaths = 5
+	// redisAwayWait is how soon a job is delivered again that an outage of Redis kept from its call.
+	redisAwayWait = waitInPlace + time.Second
 	// orphanPoll is how soon a delivery that waits for another one's open attempt looks again.
 	orphanPoll = 5 * time.Second
 )
@@ -162,11 +164,16 @@ func (d *delivery) interrupted(ctx context.Context, err error) *conclusion {
 		return &conclusion{superseded: true}
 	case ctx.Err() != nil:
 		return d.cutOff(ctx)
+	case outage(err):
+		// No call was made: that Redis is away costs the job nothing, not even one that may not be repeated.
+		d.worker.log.Warn().Err(err).Str("job", d.job.ID).Msg("Redis is away; the job goes back")
+		now := time.Now().UTC()
+		return &conclusion{wait: redisAwayWait, waiting: tasks.Waiting{Reason: "redis_away", Since: now, Until: now.Add(redisAwayWait)}}
 	}
 	d.worker.log.Error().Err(err).Str("job", d.job.ID).Msg("delivery failed")
 	end := d.failedDelivery(&tasks.Failure{
 		Class: tasks.ClassInternal, Code: "redis_failed",
-		Message: "Redis did not answer the worker: " + err.Error(), Hint: "check Redis; the job is repeated by itself",
+		Message: "Redis refused the worker: " + err.Error(), Hint: "check Redis; the job is repeated by itself",
 	})
 	return &end
 }

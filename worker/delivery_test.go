@@ -66,6 +66,32 @@ func TestAProvidersWordsReachNoLog(t *testing.T) {
 	})
 }
 
+func TestAnOutageOfRedisCostsNoRetry(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bench) {
+		for _, endpoint := range []string{"a-1", "a-2", "b-1"} {
+			b.outage(endpoint, "429") // waited out in place, for two seconds
+		}
+		none := 0
+		id := b.job(func(j *tasks.Job) { j.MaxRetries = &none })
+		done := make(chan error, 1)
+		go func() { done <- b.deliver(id) }()
+		time.Sleep(time.Second)
+		b.server.SetError("LOADING Redis is loading the dataset in memory")
+		time.Sleep(5 * time.Second)
+		b.server.SetError("")
+		require.Error(t, <-done)
+		result := b.result(id)
+		assert.Equal(t, tasks.StatusQueued, result.Status)
+		assert.Equal(t, "redis_away", result.Waiting.Reason)
+
+		for _, endpoint := range []string{"a-1", "a-2", "b-1"} {
+			b.sim.Region(endpoint).ClearOutage()
+		}
+		result, _ = b.finish(id)
+		assert.Equal(t, tasks.StatusSucceeded, result.Status)
+	})
+}
+
 func TestADeadlineThatHasPassedBeforeTheDelivery(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bench) {
 		deadline := time.Now().Add(time.Second)

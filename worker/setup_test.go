@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
@@ -31,6 +32,7 @@ import (
 type bench struct {
 	t       *testing.T
 	redis   *redis.Client
+	server  *miniredis.Miniredis
 	sim     *simulator.Simulator
 	catalog *catalog.Catalog
 	store   *jobstore.Store
@@ -52,7 +54,7 @@ func inBubble(t *testing.T, test func(t *testing.T, b *bench), change ...func(*c
 
 func newBench(t *testing.T, change ...func(*catalog.Catalog)) *bench {
 	t.Helper()
-	client, _ := redistest.InBubble(t)
+	client, server := redistest.InBubble(t)
 	sim, err := simulator.New(simulator.Config{Regions: []simulator.RegionConfig{
 		{Name: "a-1", Latency: latency(100)}, {Name: "a-2", Latency: latency(200)}, {Name: "b-1", Latency: latency(300)},
 	}})
@@ -62,7 +64,7 @@ func newBench(t *testing.T, change ...func(*catalog.Catalog)) *bench {
 		_ = sim.Close()
 		_ = listener.Close()
 	})
-	b := &bench{t: t, redis: client, sim: sim, catalog: testCatalog(t, change...), dial: listener.DialContext}
+	b := &bench{t: t, redis: client, server: server, sim: sim, catalog: testCatalog(t, change...), dial: listener.DialContext}
 	b.store, err = jobstore.New(jobstore.Config{Redis: client})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = b.store.Close() })
