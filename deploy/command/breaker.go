@@ -108,12 +108,9 @@ func onBreakers(cmd *cobra.Command, do func(ctx context.Context, b *breakers) er
 	if err != nil {
 		return err
 	}
-	client, err := s.connect(cmd.Context(), 2)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	return do(cmd.Context(), &breakers{client, keyspace.New(s.prefix), &s.file.Catalog})
+	return s.onRedis(cmd, func(ctx context.Context, s *settings, client *redis.Client) error {
+		return do(ctx, &breakers{client, keyspace.New(s.prefix), &s.file.Catalog})
+	})
 }
 
 func (b *breakers) read(ctx context.Context) ([]endpointStatus, error) {

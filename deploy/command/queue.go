@@ -210,20 +210,6 @@ func queueNames() []string {
 	return names
 }
 
-// onRedisOf runs what needs Redis and can do without a configuration.
-func onRedisOf(cmd *cobra.Command, do func(ctx context.Context, s *settings, client *redis.Client) error) error {
-	s, err := loadSettings(cmd)
-	if err != nil {
-		return err
-	}
-	client, err := s.connect(cmd.Context(), 2)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	return do(cmd.Context(), s, client)
-}
-
 func readQueues(client redis.UniversalClient, keys keyspace.Keyspace, paused pauses.State) ([]queueStatus, error) {
 	inspector := asynq.NewInspectorFromRedisClient(client)
 	known, err := inspector.Queues()

@@ -150,3 +150,22 @@ func redisAddress(options *redis.Options) string {
 	}
 	return fmt.Sprintf("%s/%d", options.Addr, options.DB)
 }
+
+// onRedisOf runs what needs Redis and can do without a configuration.
+func onRedisOf(cmd *cobra.Command, do func(ctx context.Context, s *settings, client *redis.Client) error) error {
+	s, err := loadSettings(cmd)
+	if err != nil {
+		return err
+	}
+	return s.onRedis(cmd, do)
+}
+
+// onRedis runs what needs Redis.
+func (s *settings) onRedis(cmd *cobra.Command, do func(ctx context.Context, s *settings, client *redis.Client) error) error {
+	client, err := s.connect(cmd.Context(), 2)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return do(cmd.Context(), s, client)
+}

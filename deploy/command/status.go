@@ -33,23 +33,16 @@ func newStatusCommand() *cobra.Command {
 		Short: "Show the queues, the workers, and the endpoints with their breakers",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := loadSettings(cmd)
-			if err != nil {
-				return err
-			}
-			client, err := s.connect(cmd.Context(), 4)
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			reply, err := readStatus(cmd.Context(), client, s)
-			if err != nil {
-				return err
-			}
-			if wantsJSON(cmd) {
-				return printJSON(cmd, reply)
-			}
-			return printStatus(cmd.OutOrStdout(), reply, time.Now())
+			return onRedisOf(cmd, func(ctx context.Context, s *settings, client *redis.Client) error {
+				reply, err := readStatus(ctx, client, s)
+				if err != nil {
+					return err
+				}
+				if wantsJSON(cmd) {
+					return printJSON(cmd, reply)
+				}
+				return printStatus(cmd.OutOrStdout(), reply, time.Now())
+			})
 		},
 	}
 }

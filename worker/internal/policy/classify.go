@@ -148,11 +148,8 @@ func failed(class tasks.Class, reported reportedError, answer provider.Answer) O
 	return outcome
 }
 
-// The statuses beyond net/http's that providers and the proxies before them send.
-const (
-	statusTimedOutAtEdge = 524 // Cloudflare
-	statusOverloaded     = 529 // Anthropic
-)
+// statusTimedOutAtEdge is Cloudflare's for an origin that did not answer in time.
+const statusTimedOutAtEdge = 524
 
 // statusClass is the class of an HTTP status, "" for a good one. A body that is no API error tells that the address
 // is not that of an API at all.
