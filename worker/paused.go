@@ -62,7 +62,8 @@ func (w *Worker) tellPauses(err error) {
 
 // heldBack gives a job back, free of charge, whose queue or task type is paused; nil when no call of it is held back.
 func (d *delivery) heldBack() *conclusion {
-	state, wait := d.worker.paused.Load(), time.Duration(0)
+	state := d.worker.paused.Load()
+	var wait time.Duration
 	switch {
 	case state == nil:
 		return nil

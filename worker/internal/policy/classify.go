@@ -47,7 +47,9 @@ func (o Outcome) Failure(model, endpoint string) *tasks.Failure {
 	}
 }
 
-// hints say what to do about a failure of each class.
+// hints say what to do about a failure; classes whose own words say it all have none.
+//
+//exhaustive:ignore
 var hints = map[tasks.Class]string{
 	tasks.ClassInvalid:       "correct the request and enqueue it under a new id",
 	tasks.ClassAuth:          "check the account's API key with `forebay config check`",

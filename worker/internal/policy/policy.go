@@ -43,7 +43,9 @@ type Verdict struct {
 	Spends bool
 }
 
-// verdicts is the table of DESIGN section 4. ClassRejected joins it together with the jobs' `accept`.
+// verdicts says what each class means. ClassRejected is in it once a job can say what it accepts.
+//
+//exhaustive:ignore
 var verdicts = map[tasks.Class]Verdict{
 	tasks.ClassInvalid:       {Next: End, Status: tasks.StatusFailed, Effect: gate.Ignore},
 	tasks.ClassAuth:          {Next: OtherAccounts, Effect: gate.TripAccount, Spends: true},
