@@ -54,6 +54,7 @@ func TestCorpusOverThreeRegions(t *testing.T) {
 	d.startWorkers(workers)
 	d.enqueue(documents)
 	results := d.results(documents)
+	results = append(results, d.untilRecovered(documents[0])...)
 
 	for _, result := range results {
 		require.Equal(t, tasks.StatusSucceeded, result.Status, "job %s: %v", result.ID, result.Error)
@@ -64,7 +65,31 @@ func TestCorpusOverThreeRegions(t *testing.T) {
 	d.stopWorkers(syscall.SIGTERM)
 	d.checkCounters(results)
 	d.checkDeadEndpoint(results)
-	checkSummaries(t, documents, results)
+	checkSummaries(t, documents, results[:len(documents)])
+}
+
+// untilRecovered hands in one job after the other until one of them has found that the first region is up again: the
+// corpus may be done before its last probe, which may hang, has ended.
+func (d *deployment) untilRecovered(text document) []tasks.Result {
+	d.t.Helper()
+	var results []tasks.Result
+	for d.breaker().Recoveries == 0 {
+		require.Less(d.t, len(results), 40, "the breaker does not close although the first region answers again")
+		late := document{ID: fmt.Sprintf("late-%d", len(results)), Text: text.Text}
+		d.enqueue([]document{late})
+		results = append(results, d.results([]document{late})...)
+		time.Sleep(recovery / 4)
+	}
+	return results
+}
+
+// breaker is that of the first region.
+func (d *deployment) breaker() gate.EndpointState {
+	d.t.Helper()
+	states, err := gate.New(d.redis, keyspace.New(""), breakerSettings()).
+		Endpoints(d.t.Context(), []gate.Endpoint{{Account: "sim", Name: "first"}})
+	require.NoError(d.t, err)
+	return states[0]
 }
 
 func (d *deployment) enqueue(documents []document) {
@@ -142,10 +167,7 @@ func (d *deployment) checkCounters(results []tasks.Result) {
 // checkDeadEndpoint checks that after the breaker had opened, the dead endpoint was asked by probes only.
 func (d *deployment) checkDeadEndpoint(results []tasks.Result) {
 	d.t.Helper()
-	states, err := gate.New(d.redis, keyspace.New(""), breakerSettings()).
-		Endpoints(d.t.Context(), []gate.Endpoint{{Account: "sim", Name: "first"}})
-	require.NoError(d.t, err)
-	state := states[0]
+	state := d.breaker()
 	assert.GreaterOrEqual(d.t, state.Trips, int64(1))
 	assert.GreaterOrEqual(d.t, state.Probes, int64(1))
 	assert.GreaterOrEqual(d.t, state.Recoveries, int64(1))

@@ -93,9 +93,9 @@ Try it with nothing installed:  forebay demo`,
 		return refuseUsage(cmd, "%s", flagProblem(cmd, err))
 	})
 	root.AddCommand(
-		newDemoCommand(), newDevCommand(), newWorkerCommand(), newEnqueueCommand(), newGetCommand(), newCancelCommand(),
-		newStatusCommand(), newQueueCommand(), newBreakerCommand(), newDoctorCommand(), newSimulateCommand(),
-		newConfigCommand(), newVersionCommand(),
+		newDemoCommand(), newDevCommand(), newWorkerCommand(), newSchedulerCommand(), newEnqueueCommand(), newGetCommand(),
+		newCancelCommand(), newStatusCommand(), newQueueCommand(), newBreakerCommand(), newDoctorCommand(),
+		newSimulateCommand(), newConfigCommand(), newVersionCommand(),
 	)
 	root.AddCommand(laterCommands()...)
 	asGroup(root)

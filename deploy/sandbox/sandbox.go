@@ -17,6 +17,7 @@ import (
 
 	"github.com/forebay-queue/forebay/deploy/simulator"
 	"github.com/forebay-queue/forebay/producer"
+	"github.com/forebay-queue/forebay/scheduler"
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/gate"
@@ -29,6 +30,8 @@ const (
 	defaultListen  = "127.0.0.1:0"
 	defaultDrain   = 2 * time.Minute
 	shutdownServer = 5 * time.Second
+	// shutdownScheduler is longer than any step of the scheduler.
+	shutdownScheduler = 10 * time.Second
 )
 
 // Config configures a Sandbox. A zero field means its documented default.
@@ -123,7 +126,7 @@ func Start(ctx context.Context, config Config) (*Sandbox, error) {
 	}
 	s := &Sandbox{config: config.withDefaults(), failed: make(chan error, 3)}
 	for _, step := range []func(context.Context) error{
-		s.listen, s.startRedis, s.startEndpoints, s.startWorkers, s.startClient, s.serveHTTP,
+		s.listen, s.startRedis, s.startEndpoints, s.startWorkers, s.startScheduler, s.startClient, s.serveHTTP,
 	} {
 		err := step(ctx)
 		if err == nil {
@@ -202,6 +205,23 @@ func (s *Sandbox) startWorkers(ctx context.Context) error {
 			return fmt.Errorf("start a worker: %w", err)
 		}
 		s.Workers = append(s.Workers, w)
+	}
+	return nil
+}
+
+// startScheduler starts what mends the queues.
+func (s *Sandbox) startScheduler(ctx context.Context) error {
+	standing, err := scheduler.New(scheduler.Config{Redis: s.Redis, Prefix: s.config.Prefix, Log: s.config.Log})
+	if err != nil {
+		return fmt.Errorf("start the scheduler: %w", err)
+	}
+	s.onClose(func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownScheduler)
+		defer cancel()
+		return standing.Shutdown(ctx)
+	})
+	if err := standing.Start(ctx); err != nil {
+		return fmt.Errorf("start the scheduler: %w", err)
 	}
 	return nil
 }

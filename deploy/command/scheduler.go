@@ -1,0 +1,53 @@
+package command
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/forebay-queue/forebay/deploy/config"
+	"github.com/forebay-queue/forebay/scheduler"
+)
+
+// schedulerConnections are a listening one, one for the lease, one for the work.
+const schedulerConnections = 4
+
+func newSchedulerCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "scheduler",
+		Short: "Do what must happen once: mend the queues after crashes",
+		Long: `Stand for leader of the deployment, and act while leading, until a signal comes: give the deliveries of dead workers
+to others within 20 s, mend what crashes have left half-written, and end jobs that are past their deadline. Run two of
+them, on two machines: one acts, and the other takes over within seconds when it dies.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := loadSettings(cmd)
+			if err != nil {
+				return err
+			}
+			return runScheduler(cmd, s)
+		},
+	}
+}
+
+func runScheduler(cmd *cobra.Command, s *settings) error {
+	var logging config.Log
+	if s.file != nil {
+		logging = s.file.Log
+	}
+	log := newLog(cmd, logging)
+	client, err := s.connect(cmd.Context(), schedulerConnections)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	standing, err := scheduler.New(scheduler.Config{Redis: client, Prefix: s.prefix, Log: log})
+	if err != nil {
+		return err
+	}
+	log.Info().Str("redis", redisAddress(s.redis)).Str("config", s.path).Msg("connected")
+	if err := standing.Run(cmd.Context()); err != nil {
+		return fmt.Errorf("run the scheduler: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,47 @@
+package reconciler
+
+import (
+	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/envelope"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
+)
+
+// allQueues is where asynq's consoles find the names of queues.
+const allQueues = "asynq:queues"
+
+// queueKeys are asynq's keys of one queue (internal/base of v0.26.0), and one of ours. All share the queue's hash tag.
+type queueKeys struct {
+	pending, active, lease, scheduled, retry, archived, completed string
+	// term is the leader's term that wrote last.
+	term string
+	// tasks is the prefix of the tasks' hashes.
+	tasks string
+}
+
+func newQueueKeys(queue string) queueKeys {
+	prefix := "asynq:{" + queue + "}:"
+	return queueKeys{
+		pending: prefix + "pending", active: prefix + "active", lease: prefix + "lease", scheduled: prefix + "scheduled",
+		retry: prefix + "retry", archived: prefix + "archived", completed: prefix + "completed",
+		term: prefix + "forebay:term", tasks: prefix + "t:",
+	}
+}
+
+func (k queueKeys) forMend() []string {
+	return []string{k.pending, k.active, k.lease, k.scheduled, k.retry, k.archived, k.completed, k.term}
+}
+
+func (k queueKeys) forRestore(id string) []string {
+	return []string{
+		k.tasks + id, k.pending, k.active, k.lease, k.scheduled, k.retry, k.archived, k.completed, k.term,
+	}
+}
+
+// queueNames are the queues of the deployment. Others on the same Redis are left alone.
+func queueNames(keys keyspace.Keyspace) []string {
+	var names []string
+	for _, priority := range tasks.Priorities() {
+		names = append(names, envelope.Queue(keys, priority))
+	}
+	return names
+}

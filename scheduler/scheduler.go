@@ -1,0 +1,155 @@
+// Package scheduler does what happens by the clock, and must happen once in a deployment however many processes run.
+//
+// Any number of Schedulers may run; one of them leads and acts, the others wait to take over: within seconds when the
+// leader dies, at once when it leaves. Today the leader runs the reconciler, which mends what asynq cannot: deliveries
+// of dead workers, half-written states, jobs without a task, jobs past their deadline.
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"github.com/forebay-queue/forebay/scheduler/internal/leader"
+	"github.com/forebay-queue/forebay/scheduler/internal/reconciler"
+	"github.com/forebay-queue/forebay/tasks/jobstore"
+)
+
+const (
+	// maxClockSkew is how far this machine's clock may be off Redis's, as for workers: both are compared with deadlines.
+	maxClockSkew = 15 * time.Second
+	startTimeout = 5 * time.Second
+	// drain is how long Run lets the step that is under way finish: no step takes longer.
+	drain = 10 * time.Second
+)
+
+// Config configures a Scheduler. A zero field means its documented default.
+type Config struct {
+	// Redis is the client to use; the Scheduler does not close it. Required. It takes up to 3 connections, one of which
+	// listens.
+	Redis redis.UniversalClient
+	// Prefix stands before every key. Defaults to keyspace.DefaultPrefix. All processes of a deployment share it.
+	Prefix string
+	// Log takes a line for every change of the leader and for everything that was mended. The zero value discards them.
+	Log zerolog.Logger
+}
+
+func (c Config) validate() error {
+	if c.Redis == nil {
+		return errors.New("scheduler: Redis is missing")
+	}
+	return nil
+}
+
+// Scheduler takes part in the election of the leader, and acts while it leads. It is made by New and used once: Start,
+// then Shutdown; or Run.
+type Scheduler struct {
+	redis     redis.UniversalClient
+	log       zerolog.Logger
+	store     *jobstore.Store
+	candidate *leader.Candidate
+
+	started atomic.Bool
+	leading atomic.Pointer[leader.Term]
+	running context.Context
+	stop    context.CancelFunc
+	group   sync.WaitGroup
+}
+
+// New returns a Scheduler that has not started. It sends nothing yet.
+func New(config Config) (*Scheduler, error) {
+	if err := config.validate(); err != nil {
+		return nil, err
+	}
+	store, err := jobstore.New(jobstore.Config{Redis: config.Redis, Prefix: config.Prefix})
+	if err != nil {
+		return nil, fmt.Errorf("scheduler: %w", err)
+	}
+	s := &Scheduler{
+		redis: config.Redis, log: config.Log, store: store,
+		candidate: leader.New(leader.Config{Redis: config.Redis, Keys: store.Keys(), Log: config.Log}),
+	}
+	s.running, s.stop = context.WithCancel(context.Background())
+	return s, nil
+}
+
+// Run starts the Scheduler, waits for the context to end, and leaves: if it leads, another one leads at once.
+func (s *Scheduler) Run(ctx context.Context) error {
+	if err := s.Start(ctx); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	defer cancel()
+	return s.Shutdown(end)
+}
+
+// Start checks Redis and begins to stand for leader. The context bounds the start only.
+func (s *Scheduler) Start(ctx context.Context) error {
+	if !s.started.CompareAndSwap(false, true) {
+		return errors.New("scheduler: started twice")
+	}
+	if err := s.checkClock(ctx); err != nil {
+		return err
+	}
+	s.group.Go(func() { s.candidate.Run(s.running, s.lead) })
+	s.log.Info().Msg("scheduler started")
+	return nil
+}
+
+// Shutdown leaves, and waits for the step that is under way until the context ends.
+func (s *Scheduler) Shutdown(ctx context.Context) error {
+	s.stop()
+	done := make(chan struct{})
+	go func() {
+		s.group.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		s.log.Info().Msg("scheduler stopped")
+		return s.store.Close()
+	case <-ctx.Done():
+		return fmt.Errorf("scheduler: a step was still under way: %w", context.Cause(ctx))
+	}
+}
+
+// Leading tells whether this Scheduler leads now.
+func (s *Scheduler) Leading() bool {
+	term := s.leading.Load()
+	return term != nil && term.Err() == nil
+}
+
+// lead is what the leader does in one term.
+func (s *Scheduler) lead(ctx context.Context, term *leader.Term) {
+	s.leading.Store(term)
+	defer s.leading.Store(nil)
+	mending, err := reconciler.New(reconciler.Config{Redis: s.redis, Store: s.store, Term: term, Log: s.log})
+	if err != nil {
+		s.log.Error().Err(err).Msg("nothing is mended")
+		<-ctx.Done()
+		return
+	}
+	mending.Run(ctx)
+}
+
+// checkClock refuses to work with a clock far from Redis's.
+func (s *Scheduler) checkClock(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	server, err := s.redis.Time(ctx).Result()
+	if err != nil {
+		return fmt.Errorf("scheduler: reach Redis: %w", err)
+	}
+	if skew := time.Since(server); skew.Abs() > maxClockSkew {
+		return fmt.Errorf("scheduler: this machine's clock is %s off Redis's, more than %s; set it by NTP and start again",
+			skew.Round(time.Millisecond), maxClockSkew)
+	}
+	return nil
+}

@@ -1,0 +1,60 @@
+package jobstore
+
+import (
+	"context"
+	_ "embed" // for the script
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/forebay-queue/forebay/tasks"
+)
+
+var (
+	//go:embed reap.lua
+	reapSource string
+
+	reapScript = redis.NewScript(reapSource)
+)
+
+// Reap ends a job for which nobody acts: as failed, cancelled or expired, with the reason. It does so only while the
+// record stands as it was read, and reports whether it did; a delivery that has taken the job since keeps it. Calls
+// that were left open are the caller's to close first (CloseOrphans).
+func (s *Store) Reap(ctx context.Context, record *Record, status tasks.Status, reason tasks.Failure, at time.Time) (bool, error) {
+	const verb = "reap"
+	if !status.Ended() || status == tasks.StatusSucceeded {
+		return false, fmt.Errorf("reap job %s: the status %q is not an end without an answer", record.ID, status)
+	}
+	outcome := record.Outcome(status, at)
+	outcome.Error = &reason
+	result, err := resultText(verb, record.ID, record.Run, status, outcome, at)
+	if err != nil {
+		return false, err
+	}
+	keep := milliseconds(record.retention())
+	if status == tasks.StatusFailed {
+		keep = 0
+	}
+	r, err := s.run(ctx, call{
+		verb: verb, id: record.ID, script: reapScript,
+		keys: []string{s.keys.Job(record.ID), s.keys.JobDone(record.ID)},
+		args: []any{
+			record.Run, string(record.Status), record.Delivery, record.lastSeq(), string(status), result, formatTime(at), keep,
+		},
+	})
+	switch {
+	case err != nil:
+		return false, err
+	case r.word == "committed":
+		pipe := s.redis.Pipeline()
+		s.index(ctx, pipe, record.ID, indexOf(status), at, indexOpen)
+		if _, err := pipe.Exec(ctx); err != nil {
+			return true, fmt.Errorf("index job %s, which is %s: %w", record.ID, status, err)
+		}
+		return true, nil
+	case r.word == "refused", r.word == "changed", r.word == "not_found":
+		return false, nil
+	}
+	return false, refused(verb, record.ID, r.word)
+}
