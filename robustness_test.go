@@ -18,6 +18,37 @@ import (
 	"github.com/forebay-queue/forebay/tasks/redistest"
 )
 
+// A worker dies with calls out, and a scheduler sees it: another worker calls again. It takes 12 to 17 seconds on
+// a quiet machine, and is held to 30 here.
+func TestKilledWorkerWithAScheduler(t *testing.T) {
+	t.Parallel()
+	const jobs = 50
+	d := deploy(t, site{slots: jobs, callTimeout: 4 * time.Minute})
+	require.NoError(t, d.sim.Region("first").SetOutage("hang"))
+	scheduler := d.command("scheduler", "--log-format", "json")
+	require.NoError(t, scheduler.Start())
+	t.Cleanup(func() {
+		_ = scheduler.Process.Kill()
+		_ = scheduler.Wait()
+	})
+	victim := d.startWorkers(1)[0]
+	hanging := d.enqueueJobs("hanging", jobs)
+	d.eventually("all calls are out", func() bool { return d.asked() == jobs })
+	d.startWorkers(1)
+	time.Sleep(6 * time.Second) // the leader judges only by what it has itself watched
+	victim.kill()
+	killed := time.Now()
+	d.sim.Region("first").ClearOutage()
+	for _, result := range d.await(2*time.Minute, hanging...) {
+		require.Equal(t, tasks.StatusSucceeded, result.Status)
+		require.Len(t, result.Attempts, 2)
+		assert.True(t, result.Attempts[0].MaybeBilled)
+		assert.Less(t, result.Attempts[1].StartedAt.Sub(killed), 30*time.Second)
+		assert.Equal(t, simulator.JobCount{Asked: 2, Answered: 1}, d.sim.Counters().Jobs[result.ID])
+	}
+	d.stopWorkers(syscall.SIGTERM)
+}
+
 // A worker dies with calls out while another lives: the other does its jobs.
 func TestKilledWorker(t *testing.T) {
 	const jobs = 8
