@@ -60,7 +60,7 @@ func (d *delivery) commit(end conclusion) error {
 // send sends the commit and, if an answer came, the report to the gate behind it, before either is awaited. The
 // report goes together with those of other deliveries.
 func (d *delivery) send(ctx context.Context, commit jobstore.Commit, answer *made) (jobstore.Committed, error) {
-	pending, err := d.worker.store.CommitOn(ctx, d.worker.pipe, commit)
+	wait, err := d.worker.store.SendCommit(ctx, commit)
 	if err != nil {
 		return jobstore.Committed{}, err
 	}
@@ -71,7 +71,7 @@ func (d *delivery) send(ctx context.Context, commit jobstore.Commit, answer *mad
 			d.worker.logTransition(answer.report, change)
 		}
 	}
-	committed, err := pending.Reply(ctx)
+	committed, err := wait()
 	return committed, errors.Join(err, unsettled)
 }
 

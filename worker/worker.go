@@ -164,7 +164,11 @@ func (w *Worker) connect() error {
 		return fmt.Errorf("worker: pipeline: %w", err)
 	}
 	w.pipe = pipe
-	w.gate = gate.New(pipe, keyspace.New(w.config.Prefix), w.catalog.Breaker)
+	var gateClient redis.UniversalClient = pipe
+	if single, ok := w.redis.(*redis.Client); ok {
+		gateClient = single
+	}
+	w.gate = gate.New(gateClient, keyspace.New(w.config.Prefix), w.catalog.Breaker)
 	w.pauses = pauses.New(w.redis, keyspace.New(w.config.Prefix))
 	w.store, err = jobstore.New(jobstore.Config{Redis: w.redis, Pipe: pipe, Prefix: w.config.Prefix})
 	if err != nil {

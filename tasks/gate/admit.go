@@ -64,9 +64,7 @@ func (g *Gate) Admit(ctx context.Context, route Route, token string, lease time.
 		return Admission{}, fmt.Errorf("admit %s: a probe lease must last at least 10ms, got %s", route, lease)
 	}
 	mine := question{token, lease}
-	admission, err := g.admissions.ask(route, mine, func(all []question) ([]Admission, error) {
-		return g.admitAll(together(ctx, all), route, all)
-	})
+	admission, err := g.admissions.Ask(route, mine)
 	if err == nil && admission.Token == "" {
 		return g.admitOne(ctx, route, mine)
 	}

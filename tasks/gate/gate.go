@@ -21,6 +21,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/forebay-queue/forebay/tasks/catalog"
+	"github.com/forebay-queue/forebay/tasks/internal/gather"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
@@ -57,20 +58,27 @@ type Gate struct {
 	keys     keyspace.Keyspace
 	settings catalog.Breaker
 
-	admissions shared[Route, question, Admission]
-	successes  shared[Endpoint, Outcome, Transition]
+	admissions *gather.Group[Route, question, Admission]
+	successes  *gather.Group[Endpoint, Outcome, Transition]
 }
 
 // New returns the gate to the state under keys. The client may be a *redis.Client, a *redis.ClusterClient or a
 // *redis.AutoPipeliner. A zero field of settings means its documented default.
 func New(client redis.UniversalClient, keys keyspace.Keyspace, settings catalog.Breaker) *Gate {
-	return &Gate{client: client, keys: keys, settings: catalog.Breaker{
+	g := &Gate{client: client, keys: keys, settings: catalog.Breaker{
 		Failures:     cmp.Or(settings.Failures, 5),
 		Recovery:     cmp.Or(settings.Recovery, time.Minute),
 		LongRecovery: cmp.Or(settings.LongRecovery, 10*time.Minute),
 		Cooldown:     cmp.Or(settings.Cooldown, 5*time.Second),
 		NotServed:    cmp.Or(settings.NotServed, 10*time.Minute),
 	}}
+	g.admissions = gather.New(mostTogether, func(route Route, asked []question) ([]Admission, error) {
+		return g.admitAll(context.Background(), route, asked)
+	})
+	g.successes = gather.New(mostTogether, func(_ Endpoint, outcomes []Outcome) ([]Transition, error) {
+		return g.succeedAll(context.Background(), outcomes)
+	})
+	return g
 }
 
 // Load loads the scripts into Redis, so that the first pipelined report need not be sent twice (see PipeSettle).

@@ -95,9 +95,7 @@ func (g *Gate) Settle(ctx context.Context, outcome Outcome) (Transition, error) 
 		return g.settleOne(ctx, outcome)
 	}
 	endpoint := Endpoint{Account: outcome.Route.Account, Name: outcome.Route.Endpoint}
-	return g.successes.ask(endpoint, outcome, func(all []Outcome) ([]Transition, error) {
-		return g.succeedAll(together(ctx, all), all)
-	})
+	return g.successes.Ask(endpoint, outcome)
 }
 
 func (g *Gate) settleOne(ctx context.Context, outcome Outcome) (Transition, error) {

@@ -1,9 +1,7 @@
 package gate
 
 import (
-	"errors"
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -94,60 +92,4 @@ func TestAdmissionsAreSharedWhileNothingIsAmiss(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, admissions[0].Probe)
 	assert.Zero(t, admissions[1], "there is one probe only")
-}
-
-func TestShared(t *testing.T) {
-	t.Parallel()
-	var asking shared[string, int, int]
-	var mu sync.Mutex
-	var gatherings [][]int
-	first, release := make(chan struct{}), make(chan struct{})
-	double := func(questions []int) ([]int, error) {
-		mu.Lock()
-		gatherings = append(gatherings, questions)
-		alone := len(gatherings) == 1
-		mu.Unlock()
-		if alone {
-			close(first)
-			<-release
-		}
-		answers := make([]int, len(questions))
-		for i, question := range questions {
-			answers[i] = 2 * question
-		}
-		return answers, nil
-	}
-	var callers sync.WaitGroup
-	ask := func(question int) {
-		callers.Go(func() {
-			answer, err := asking.ask("a", question, double)
-			assert.NoError(t, err)
-			assert.Equal(t, 2*question, answer)
-		})
-	}
-	ask(0)
-	<-first
-	answer, err := asking.ask("b", 5, func([]int) ([]int, error) { return []int{7}, nil })
-	require.NoError(t, err)
-	assert.Equal(t, 7, answer, "another subject does not wait")
-	for i := range 9 {
-		ask(i + 1)
-	}
-	require.Eventually(t, func() bool {
-		asking.mu.Lock()
-		defer asking.mu.Unlock()
-		next := asking.rooms["a"].next
-		return next != nil && len(next.questions) == 9
-	}, 5*time.Second, time.Millisecond)
-	close(release)
-	callers.Wait()
-	require.Len(t, gatherings, 2, "who comes while a question is out asks with the others")
-	assert.Len(t, gatherings[1], 9)
-	assert.Empty(t, asking.rooms, "nothing is left behind")
-
-	broken := errors.New("broken")
-	_, err = asking.ask("a", 1, func([]int) ([]int, error) { return nil, broken })
-	require.ErrorIs(t, err, broken)
-	_, err = asking.ask("a", 1, func([]int) ([]int, error) { return nil, nil })
-	require.ErrorIs(t, err, errReply)
 }

@@ -84,7 +84,7 @@ func (s *Store) cancel(ctx context.Context, record *Record) (word string, stands
 		return r.word, tasks.Status(r.text(0)), err
 	}
 	pipe := s.redis.Pipeline()
-	s.index(ctx, pipe, record.ID, indexEnded, now, indexOpen)
+	queueMoves(ctx, pipe, s.moves(record.ID, indexEnded, now, indexOpen))
 	if _, err := pipe.Exec(ctx); err != nil {
 		return "", "", fmt.Errorf("index job %s, which is cancelled: %w", record.ID, err)
 	}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/forebay-queue/forebay/tasks"
 )
 
@@ -46,19 +44,17 @@ type Committed struct {
 // It answers ErrNotFound for a record that is not there. After an error that may be temporary it is to be repeated:
 // the answer can say Committed beside an error that is the index's.
 func (s *Store) Commit(ctx context.Context, commit Commit) (Committed, error) {
-	pipe := s.redis.Pipeline()
-	pending, err := s.CommitOn(ctx, pipe, commit)
+	committed, err := s.SendCommit(ctx, commit)
 	if err != nil {
 		return Committed{}, err
 	}
-	execute(ctx, pipe)
-	return pending.Reply(ctx)
+	return committed()
 }
 
-// CommitOn is Commit in the caller's pipeline or on a deferred autopipeliner, where it may travel with what settles the
-// call's endpoint. The index follows it, on the expectation that the commit is accepted; Reply mends it where it was
-// not.
-func (s *Store) CommitOn(ctx context.Context, pipe redis.Cmdable, commit Commit) (*Pending[Committed], error) {
+// SendCommit puts a commit on its way, together with those of concurrent callers where it can, and returns what waits
+// for the answer of Commit. The index travels behind it, on the expectation that the commit is accepted; it is mended
+// where it was not.
+func (s *Store) SendCommit(ctx context.Context, commit Commit) (func() (Committed, error), error) {
 	finishedAt := time.Now()
 	if commit.Result.FinishedAt != nil {
 		finishedAt = *commit.Result.FinishedAt
@@ -67,12 +63,8 @@ func (s *Store) CommitOn(ctx context.Context, pipe redis.Cmdable, commit Commit)
 	if err != nil {
 		return nil, err
 	}
-	var index []redis.Cmder
-	pending := pend(ctx, s, pipe, c, func(ctx context.Context, r reply) (Committed, error) {
-		return s.readCommitted(ctx, c, r, index)
-	})
-	index = s.index(ctx, pipe, commit.ID, indexOf(commit.Status), finishedAt, indexOpen)
-	return pending, nil
+	wait := s.send(ctx, batched{call: c, moves: s.moves(commit.ID, indexOf(commit.Status), finishedAt, indexOpen)})
+	return func() (Committed, error) { return s.readCommitted(ctx, c, wait()) }, nil
 }
 
 func (s *Store) commitCall(commit Commit, finishedAt time.Time) (call, error) {
@@ -104,14 +96,15 @@ func (s *Store) commitCall(commit Commit, finishedAt time.Time) (call, error) {
 	}, nil
 }
 
-func (s *Store) readCommitted(ctx context.Context, c call, r reply, index []redis.Cmder) (Committed, error) {
-	stands := tasks.Status(r.text(0))
-	switch r.word {
+func (s *Store) readCommitted(ctx context.Context, c call, a answer) (Committed, error) {
+	if a.err != nil {
+		return Committed{}, a.err
+	}
+	stands := tasks.Status(a.reply.text(0))
+	switch a.reply.word {
 	case "committed":
-		for _, command := range index {
-			if err := command.Err(); err != nil {
-				return Committed{Committed: true, Status: stands}, fmt.Errorf("index job %s: %w", c.id, err)
-			}
+		if err := a.indexed(); err != nil {
+			return Committed{Committed: true, Status: stands}, fmt.Errorf("index job %s: %w", c.id, err)
 		}
 		return Committed{Committed: true, Status: stands}, nil
 	case "refused", "stale_run":
@@ -121,9 +114,9 @@ func (s *Store) readCommitted(ctx context.Context, c call, r reply, index []redi
 		}
 		return Committed{Status: stands}, err
 	case "not_found":
-		return Committed{}, errors.Join(refused(c.verb, c.id, r.word), s.unindex(ctx, c.id))
+		return Committed{}, errors.Join(refused(c.verb, c.id, a.reply.word), s.unindex(ctx, c.id))
 	}
-	return Committed{}, refused(c.verb, c.id, r.word)
+	return Committed{}, refused(c.verb, c.id, a.reply.word)
 }
 
 // resultText is a result as the record keeps it: without what stands in other fields.

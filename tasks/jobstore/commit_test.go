@@ -65,7 +65,7 @@ func TestASecondCommitIsRefused(t *testing.T) {
 	})
 }
 
-func TestCommitsTravelWithOtherCommands(t *testing.T) {
+func TestVerbsTravelWithOtherCommands(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(b bundle) {
 		t := b.t
@@ -76,7 +76,7 @@ func TestCommitsTravelWithOtherCommands(t *testing.T) {
 		require.NoError(t, b.client.ScriptFlush(t.Context()).Err())
 		pipe := b.client.Pipeline()
 		other := pipe.Set(t.Context(), "other", "1", 0)
-		commit, err := b.CommitOn(t.Context(), pipe, success(first, 1, nil))
+		commit, err := b.SendCommit(t.Context(), success(first, 1, nil))
 		require.NoError(t, err)
 		end, err := b.EndOn(t.Context(), pipe, second, failed(attempt))
 		require.NoError(t, err)
@@ -87,7 +87,7 @@ func TestCommitsTravelWithOtherCommands(t *testing.T) {
 		_, _ = pipe.Exec(t.Context())
 
 		require.NoError(t, other.Err())
-		committed, err := commit.Reply(t.Context())
+		committed, err := commit()
 		require.NoError(t, err)
 		require.True(t, committed.Committed)
 		_, err = end.Reply(t.Context())

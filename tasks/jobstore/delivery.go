@@ -22,39 +22,31 @@ type Delivery struct {
 	Run int
 }
 
-// Start takes the job for a delivery and reads its record, both in one round trip where the client is a deferred
-// autopipeliner. A job that has ended is returned as it stands: there is nothing to do but to hand its result over
-// again. Record.Cancel and Record.Open say what to look at before a call. It answers ErrNotFound, and ErrStaleRun for
-// a task of an older run, which is to be dropped.
+// Start takes the job for a delivery and reads its record, both in one round trip, which it shares with concurrent
+// callers where it can. A job that has ended is returned as it stands: there is nothing to do but to hand its result
+// over again. Record.Cancel and Record.Open say what to look at before a call. It answers ErrNotFound, and ErrStaleRun
+// for a task of an older run, which is to be dropped.
 func (s *Store) Start(ctx context.Context, id string, delivery Delivery) (*Record, error) {
 	c := call{
 		verb: "start", id: id, script: startScript, keys: []string{s.keys.Job(id)},
 		args: []any{delivery.Run, delivery.ID, delivery.Worker, formatTime(time.Now())},
 	}
-	started := pend(ctx, s, s.pipe, c, func(_ context.Context, r reply) (string, error) {
-		if r.word != "ok" {
-			return "", refused(c.verb, id, r.word)
-		}
-		return r.text(0), nil
-	})
-	// The record is read behind the script, not by it: to carry it through Lua costs four times as much. What others
-	// do to it in between is seen here, or refused later.
-	read := s.pipe.HGetAll(ctx, c.keys[0])
-	run, err := started.Reply(ctx)
-	if err != nil {
-		return nil, err
+	started := s.send(ctx, batched{call: c, read: true})()
+	if started.err != nil {
+		return nil, started.err
 	}
-	if started.again {
-		read = s.pipe.HGetAll(ctx, c.keys[0])
+	if started.reply.word != "ok" {
+		return nil, refused(c.verb, id, started.reply.word)
 	}
-	fields, err := read.Result()
+	fields, err := started.fields.Result()
 	if err != nil {
 		return nil, fmt.Errorf("start job %s: read it: %w", id, err)
 	}
+	// What others do to the record between the script and the read is seen here, or refused later.
 	switch {
 	case fields["status"] == "":
 		return nil, refused(c.verb, id, "not_found")
-	case fields["run"] != run:
+	case fields["run"] != started.reply.text(0):
 		return nil, refused(c.verb, id, "stale_run")
 	}
 	return parseRecord(id, fields)
@@ -74,16 +66,16 @@ func (s *Store) Begin(ctx context.Context, id string, run int, attempt tasks.Att
 		// The number is the script's to give; it stands first in an attempt's JSON.
 		args: []any{run, attempt.Delivery, strings.TrimPrefix(text, `{"seq":0,`)},
 	}
-	r, err := s.run(ctx, c)
-	if err != nil {
-		return 0, err
+	begun := s.send(ctx, batched{call: c})()
+	if begun.err != nil {
+		return 0, begun.err
 	}
-	if r.word != "ok" {
-		return 0, refused(c.verb, id, r.word)
+	if begun.reply.word != "ok" {
+		return 0, refused(c.verb, id, begun.reply.word)
 	}
-	seq, err := strconv.Atoi(r.text(0))
+	seq, err := strconv.Atoi(begun.reply.text(0))
 	if err != nil {
-		return 0, fmt.Errorf("begin an attempt of job %s: the script answered the number %q", id, r.text(0))
+		return 0, fmt.Errorf("begin an attempt of job %s: the script answered the number %q", id, begun.reply.text(0))
 	}
 	return seq, nil
 }

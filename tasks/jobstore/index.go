@@ -37,23 +37,49 @@ func (s *Store) Reindex(ctx context.Context, record *Record) error {
 		at = deadlineOf(record.Job)
 	}
 	pipe := s.redis.Pipeline()
-	s.index(ctx, pipe, record.ID, indexOf(record.Status), at, indexOpen, indexEnded, indexDead)
+	queueMoves(ctx, pipe, s.moves(record.ID, indexOf(record.Status), at, indexOpen, indexEnded, indexDead))
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("index job %s: %w", record.ID, err)
 	}
 	return nil
 }
 
-// index adds the job to one set and takes it out of those others that it may stand in.
-func (s *Store) index(ctx context.Context, pipe redis.Cmdable, id, name string, at time.Time, others ...string) []redis.Cmder {
+// move adds a job to one set of the index, or takes it out.
+type move struct {
+	set   string // its key
+	id    string
+	out   bool
+	score float64
+}
+
+// moves add the job to one set and take it out of those others that it may stand in.
+func (s *Store) moves(id, name string, at time.Time, others ...string) []move {
 	shard := keyspace.IndexShard(id)
-	commands := []redis.Cmder{
-		pipe.ZAdd(ctx, s.keys.Index(shard, name), redis.Z{Score: float64(at.UnixMilli()), Member: id}),
-	}
+	moves := []move{{set: s.keys.Index(shard, name), id: id, score: float64(at.UnixMilli())}}
 	for _, other := range others {
 		if other != name {
-			commands = append(commands, pipe.ZRem(ctx, s.keys.Index(shard, other), id))
+			moves = append(moves, move{set: s.keys.Index(shard, other), id: id, out: true})
 		}
+	}
+	return moves
+}
+
+// queueMoves queues moves in as few commands as there are sets.
+func queueMoves(ctx context.Context, pipe redis.Cmdable, moves []move) []redis.Cmder {
+	in, out := map[string][]redis.Z{}, map[string][]any{}
+	for _, m := range moves {
+		if m.out {
+			out[m.set] = append(out[m.set], m.id)
+		} else {
+			in[m.set] = append(in[m.set], redis.Z{Score: m.score, Member: m.id})
+		}
+	}
+	commands := make([]redis.Cmder, 0, len(in)+len(out))
+	for set, members := range in {
+		commands = append(commands, pipe.ZAdd(ctx, set, members...))
+	}
+	for set, members := range out {
+		commands = append(commands, pipe.ZRem(ctx, set, members...))
 	}
 	return commands
 }

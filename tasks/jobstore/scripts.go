@@ -89,8 +89,6 @@ type Pending[T any] struct {
 	call   call
 	cmd    *redis.Cmd
 	finish func(ctx context.Context, r reply) (T, error)
-	// again tells that the server did not know the script, so that it ran later than it was sent.
-	again bool
 }
 
 // Reply reads the reply once the pipeline has been executed. A script that the server did not know is run again
@@ -98,7 +96,6 @@ type Pending[T any] struct {
 func (p *Pending[T]) Reply(ctx context.Context) (T, error) {
 	value, err := p.cmd.Result()
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
-		p.again = true
 		value, err = p.call.script.Run(ctx, p.store.pipe, p.call.keys, p.call.args...).Result()
 	}
 	answer, err := p.call.read(value, err)

@@ -43,6 +43,11 @@ func TestScriptsKeepTheirForm(t *testing.T) {
 				delete(declared, name)
 			}
 		}
+		if strings.Contains(header, "-- EACH") {
+			// The names are those of the first job; the body goes through all of them.
+			assert.Contains(t, body, "pcall(", "%s: an error of one job must not be that of the others", file)
+			continue
+		}
 		assert.Empty(t, declared, "%s: the header names what the body does not use", file)
 		assert.NotContains(t, body, "cjson", file)
 	}

@@ -11,15 +11,16 @@ import (
 	"github.com/forebay-queue/forebay/tasks"
 )
 
-// interrupted lets something happen between the script that takes a job and the reading of its record.
+// interrupted lets something happen between the script that takes a job and the reading of its record: it is no
+// *redis.Client, so that a Store sends it one command after the other.
 type interrupted struct {
-	redis.Cmdable
+	redis.UniversalClient
 	by func()
 }
 
 func (i interrupted) HGetAll(ctx context.Context, key string) *redis.MapStringStringCmd {
 	i.by()
-	return i.Cmdable.HGetAll(ctx, key)
+	return i.UniversalClient.HGetAll(ctx, key)
 }
 
 func TestWhatHappensWhileAJobIsTaken(t *testing.T) {
@@ -31,9 +32,7 @@ func TestWhatHappensWhileAJobIsTaken(t *testing.T) {
 			_, err := b.Create(t.Context(), job)
 			require.NoError(t, err)
 			id := job.Job.ID
-			store, err := New(Config{
-				Redis: b.client, Pipe: interrupted{b.client, func() { by(id) }}, Prefix: b.Keys().Prefix(),
-			})
+			store, err := New(Config{Redis: interrupted{b.client, func() { by(id) }}, Prefix: b.Keys().Prefix()})
 			require.NoError(t, err)
 			return store.Start(t.Context(), id, Delivery{ID: "d1", Worker: "w1"})
 		}

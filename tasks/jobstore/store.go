@@ -27,6 +27,8 @@ type Store struct {
 	pipe  redis.Cmdable
 	keys  keyspace.Keyspace
 	hub   *hub
+	// batches are nil where every job needs a script of its own.
+	batches *batches
 }
 
 // New returns a Store. It sends nothing yet.
@@ -42,6 +44,8 @@ func New(config Config) (*Store, error) {
 		pipe:  config.Pipe,
 		keys:  keyspace.New(config.Prefix),
 		hub:   newHub(config.Redis),
+
+		batches: newBatches(config.Redis),
 	}, nil
 }
 
