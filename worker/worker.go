@@ -164,6 +164,7 @@ func (w *Worker) connect() error {
 		return fmt.Errorf("worker: pipeline: %w", err)
 	}
 	w.pipe = pipe
+	// Where store and gate merge scripts by themselves, the merged stream would only make them wait for each other.
 	var gateClient redis.UniversalClient = pipe
 	if single, ok := w.redis.(*redis.Client); ok {
 		gateClient = single

@@ -92,12 +92,32 @@ func (s *Store) send(ctx context.Context, b batched) func() answer {
 func together(ctx context.Context, client redis.UniversalClient, calls []batched) []answer {
 	for full := false; ; full = true {
 		pipe := client.Pipeline()
-		sent := queue(ctx, pipe, calls, full)
+		queued := queue(ctx, pipe, calls, full)
 		execute(ctx, pipe)
-		if answers, known := sent.read(); known || full {
+		if len(calls) > 1 && redis.HasErrorPrefix(queued.script.Err(), "CROSSSLOT") {
+			return apart(ctx, client, calls)
+		}
+		if answers, known := queued.read(); known || full {
 			return answers
 		}
 	}
+}
+
+// apart makes calls in one round trip, each with a script of its own: for a cluster behind a single address, which
+// looks like one server and refuses what touches several slots.
+func apart(ctx context.Context, client redis.UniversalClient, calls []batched) []answer {
+	pipe := client.Pipeline()
+	queued := make([]sent, len(calls))
+	for i := range calls {
+		queued[i] = queue(ctx, pipe, calls[i:i+1], true)
+	}
+	execute(ctx, pipe)
+	answers := make([]answer, 0, len(calls))
+	for _, one := range queued {
+		own, _ := one.read()
+		answers = append(answers, own...)
+	}
+	return answers
 }
 
 // sent are calls whose replies can be read once their pipeline has been executed.
@@ -133,15 +153,13 @@ func queue(ctx context.Context, pipe redis.Cmdable, calls []batched, full bool) 
 }
 
 // read reads the answers. It says false when the server did not know the script.
-func (s sent) read() ([]answer, bool) {
+func (s sent) read() (answers []answer, known bool) {
 	replies, err := s.script.Slice()
-	if redis.HasErrorPrefix(err, "NOSCRIPT") {
-		return nil, false
-	}
+	known = !redis.HasErrorPrefix(err, "NOSCRIPT")
 	if err == nil && len(replies) != len(s.calls) {
 		err = fmt.Errorf("the script answered for %d jobs of %d", len(replies), len(s.calls))
 	}
-	answers := make([]answer, len(s.calls))
+	answers = make([]answer, len(s.calls))
 	for i, b := range s.calls {
 		answers[i].fields, answers[i].index = s.fields[i], s.index
 		if err != nil {
@@ -151,7 +169,7 @@ func (s sent) read() ([]answer, bool) {
 		own, _ := replies[i].(error) // an error of one job is its own
 		answers[i].reply, answers[i].err = b.call.read(replies[i], own)
 	}
-	return answers, true
+	return answers, known
 }
 
 // indexed is the error of the moves within the index.
