@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,7 +43,13 @@ const (
 // the result stored, retention on), in alternating rounds against one redis-server. It reports jobs a second of both
 // and the ratio of their median rounds, and what a job costs in processor time of this process (the provider
 // included) and of Redis.
+//
+// Both sides run under the GOGC that `forebay worker` sets itself, unless the environment has another.
 func BenchmarkThroughput(b *testing.B) {
+	if os.Getenv("GOGC") == "" {
+		before := debug.SetGCPercent(400)
+		b.Cleanup(func() { debug.SetGCPercent(before) })
+	}
 	for b.Loop() {
 		client, _ := redistest.Real(b)
 		provider := fixedProvider(b)
