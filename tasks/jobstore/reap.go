@@ -48,7 +48,7 @@ func (s *Store) Reap(ctx context.Context, record *Record, status tasks.Status, r
 		return false, err
 	case r.word == "committed":
 		pipe := s.redis.Pipeline()
-		s.index(ctx, pipe, record.ID, indexOf(status), at, indexOpen)
+		queueMoves(ctx, pipe, s.moves(record.ID, indexOf(status), at, indexOpen))
 		if _, err := pipe.Exec(ctx); err != nil {
 			return true, fmt.Errorf("index job %s, which is %s: %w", record.ID, status, err)
 		}
