@@ -39,13 +39,16 @@ func TestKilledWorkerWithAScheduler(t *testing.T) {
 	victim.kill()
 	killed := time.Now()
 	d.sim.Region("first").ClearOutage()
+	var latest time.Duration
 	for _, result := range d.await(2*time.Minute, hanging...) {
 		require.Equal(t, tasks.StatusSucceeded, result.Status)
 		require.Len(t, result.Attempts, 2)
+		latest = max(latest, result.Attempts[1].StartedAt.Sub(killed))
 		assert.True(t, result.Attempts[0].MaybeBilled)
 		assert.Less(t, result.Attempts[1].StartedAt.Sub(killed), 30*time.Second)
 		assert.Equal(t, simulator.JobCount{Asked: 2, Answered: 1}, d.sim.Counters().Jobs[result.ID])
 	}
+	t.Logf("the last of %d calls was repeated %s after the kill", jobs, latest.Round(100*time.Millisecond))
 	d.stopWorkers(syscall.SIGTERM)
 }
 

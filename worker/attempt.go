@@ -46,7 +46,7 @@ func (d *delivery) attempt(ctx context.Context, route gate.Route, endpoint *cata
 	if err := d.begin(ctx, &result.ledger); err != nil {
 		return nil, nil, errors.Join(err, d.report(result.report))
 	}
-	if admission.Probe && time.Now().Add(endpoint.Timeout).After(admission.ProbeUntil) {
+	if !admission.Valid(time.Now().Add(endpoint.Timeout)) {
 		// Writing the intent took so long that the lease might end during the call, and somebody else probe.
 		result.outcome = policy.Outcome{Class: tasks.ClassDeferred, Code: "lease_lost", Message: "the probe's lease ran out before the call"}
 		return result, nil, d.settle(result)

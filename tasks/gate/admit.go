@@ -41,10 +41,11 @@ type Admission struct {
 	ProbeUntil time.Time
 }
 
-// Valid says whether the call may be sent now. Ask right before sending; a probe whose lease has run out must not be
-// sent, for another may be out: settle it with Release and ask anew.
-func (a Admission) Valid(now time.Time) bool {
-	return a.Granted && (!a.Probe || now.Before(a.ProbeUntil))
+// Valid says whether the call may still be out at a time. Ask right before sending, for the time at which the call ends
+// at the latest; a probe that would outlast its lease must not be sent, for another may be out by then: settle it with
+// Release and ask anew.
+func (a Admission) Valid(at time.Time) bool {
+	return a.Granted && (!a.Probe || at.Before(a.ProbeUntil))
 }
 
 // Outcome is what came of the admitted call. Fill in the latency of a Success.

@@ -81,9 +81,6 @@ func TestVerbsTravelWithOtherCommands(t *testing.T) {
 		end, err := b.EndOn(t.Context(), pipe, second, failed(attempt))
 		require.NoError(t, err)
 		lost = failed(lost)
-		back, err := b.GiveBackOn(t.Context(), pipe, third, 1, "d1",
-			GiveBack{Status: tasks.StatusRetrying, SpendRetry: true, Attempt: &lost})
-		require.NoError(t, err)
 		_, _ = pipe.Exec(t.Context())
 
 		require.NoError(t, other.Err())
@@ -92,7 +89,8 @@ func TestVerbsTravelWithOtherCommands(t *testing.T) {
 		require.True(t, committed.Committed)
 		_, err = end.Reply(t.Context())
 		require.NoError(t, err)
-		failures, err := back.Reply(t.Context())
+		failures, err := b.GiveBack(t.Context(), third, 1, "d1",
+			GiveBack{Status: tasks.StatusRetrying, SpendRetry: true, Attempt: &lost})
 		require.NoError(t, err)
 		require.Equal(t, 1, failures)
 		require.Equal(t, []string{indexEnded}, b.inIndex(t, first))

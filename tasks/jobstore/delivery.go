@@ -149,15 +149,6 @@ func (s *Store) GiveBack(ctx context.Context, id string, run int, delivery strin
 	return readFailures(c, r)
 }
 
-// GiveBackOn is GiveBack in the caller's pipeline.
-func (s *Store) GiveBackOn(ctx context.Context, pipe redis.Cmdable, id string, run int, delivery string, back GiveBack) (*Pending[int], error) {
-	c, err := s.giveBackCall(id, run, delivery, back)
-	if err != nil {
-		return nil, err
-	}
-	return pend(ctx, s, pipe, c, func(_ context.Context, r reply) (int, error) { return readFailures(c, r) }), nil
-}
-
 func (s *Store) giveBackCall(id string, run int, delivery string, back GiveBack) (call, error) {
 	const verb = "give back"
 	if back.Status != tasks.StatusQueued && back.Status != tasks.StatusRetrying {
