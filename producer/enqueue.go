@@ -167,40 +167,57 @@ func (c *Client) write(ctx context.Context, jobs []jobstore.NewJob) []outcome {
 	return outcomes
 }
 
+// enqueueTries bounds how often a task is enqueued again whose id others were clearing at the same time.
+const enqueueTries = 3
+
 // enqueueTask makes sure that a run's task is in its queue.
 func (c *Client) enqueueTask(ctx context.Context, job tasks.Job, run int) error {
 	task, options, err := envelope.New(c.store.Keys(), job, run)
 	if err != nil {
 		return err
 	}
-	_, err = c.queue.EnqueueContext(ctx, task, options...)
-	if errors.Is(err, asynq.ErrTaskIDConflict) {
-		if err = c.clearEnded(envelope.Queue(c.store.Keys(), job.Priority), envelope.TaskID(job.ID, run)); err == nil {
-			_, err = c.queue.EnqueueContext(ctx, task, options...)
+	for range enqueueTries {
+		if _, err = c.queue.EnqueueContext(ctx, task, options...); err == nil {
+			return nil
 		}
-	}
-	if err == nil || errors.Is(err, asynq.ErrTaskIDConflict) {
-		return nil
+		if !errors.Is(err, asynq.ErrTaskIDConflict) {
+			break
+		}
+		var cleared bool
+		if cleared, err = c.clearEnded(ctx, job, run); err == nil && !cleared {
+			return nil
+		}
 	}
 	return fmt.Errorf("enqueue the task of job %s: %w", job.ID, err)
 }
 
-// clearEnded takes away a task that asynq only shows any more, completed or archived. It would keep its id from a job
-// whose record is new, as after the retention of an earlier job of that id.
-func (c *Client) clearEnded(queue, taskID string) error {
+// clearEnded takes away a task that asynq only shows any more, completed or archived, though its job has not ended. It
+// would keep its id from a job whose record is new, as after the retention of an earlier job of that id. It reports
+// whether there was such a task.
+func (c *Client) clearEnded(ctx context.Context, job tasks.Job, run int) (bool, error) {
+	queue, taskID := envelope.Queue(c.store.Keys(), job.Priority), envelope.TaskID(job.ID, run)
+	ended, err := c.taskEnded(queue, taskID)
+	if err != nil || !ended {
+		return false, err
+	}
+	// In this order: a task ends after its record, so that one which ended as it should is never taken for another's.
+	record, err := c.store.Get(ctx, job.ID)
+	if err != nil || record.Status.Ended() {
+		return false, err
+	}
+	return true, c.inspector.DeleteTask(queue, taskID)
+}
+
+// taskEnded tells whether asynq only shows the task any more. One that is not there has not.
+func (c *Client) taskEnded(queue, taskID string) (bool, error) {
 	info, err := c.inspector.GetTaskInfo(queue, taskID)
 	switch {
 	case errors.Is(err, asynq.ErrTaskNotFound), errors.Is(err, asynq.ErrQueueNotFound):
-		return nil
+		return false, nil
 	case err != nil:
-		return err
-	case info.State != asynq.TaskStateCompleted && info.State != asynq.TaskStateArchived:
-		return nil
+		return false, err
 	}
-	if err := c.inspector.DeleteTask(queue, taskID); err != nil && !errors.Is(err, asynq.ErrTaskNotFound) {
-		return err
-	}
-	return nil
+	return info.State == asynq.TaskStateCompleted || info.State == asynq.TaskStateArchived, nil
 }
 
 func unaccepted(id string, err error) error {
