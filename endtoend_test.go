@@ -19,6 +19,7 @@ import (
 	"github.com/forebay-queue/forebay/deploy/sandbox/corpus"
 	"github.com/forebay-queue/forebay/deploy/simulator"
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
@@ -86,7 +87,7 @@ func (d *deployment) untilRecovered(text document) []tasks.Result {
 // breaker is that of the first region.
 func (d *deployment) breaker() gate.EndpointState {
 	d.t.Helper()
-	states, err := gate.New(d.redis, keyspace.New(""), breakerSettings()).
+	states, err := gate.New(d.redis, keyspace.New(""), &catalog.Catalog{}).
 		Endpoints(d.t.Context(), []gate.Endpoint{{Account: "sim", Name: "first"}})
 	require.NoError(d.t, err)
 	return states[0]

@@ -9,10 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/forebay-queue/forebay/tasks"
-	"github.com/forebay-queue/forebay/tasks/catalog"
 )
-
-func breakerSettings() catalog.Breaker { return catalog.Breaker{} }
 
 // checkSummaries holds the summaries against the documents' abstracts: by ROUGE-1 they are at least as good as the
 // documents' first three sentences. Every piece of a summary stands in its document.

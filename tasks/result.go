@@ -42,9 +42,13 @@ type Result struct {
 
 // Waiting says what a job waits for.
 type Waiting struct {
-	// Reason is a short word: "scheduled", "backoff", "breaker_open", "probe_out", "cooldown",
-	// "attempt_open", "redis_away", "given_back", "paused".
+	// Reason is a short word: "scheduled", "backoff", "breaker_open", "probe_out", "ramp", "cooldown", "requests",
+	// "tokens", "permits", "attempt_open", "redis_away", "given_back", "paused".
 	Reason string `json:"reason"`
+	// Limit is whose limit of requests, tokens or permits it is: "account acme, model large". Cause is the class of the
+	// failure for which a breaker is open.
+	Limit string `json:"limit,omitempty"`
+	Cause Class  `json:"cause,omitempty"`
 	// Route is "model@endpoint" of the nearest route, where there is one.
 	Route string    `json:"route,omitempty"`
 	Since time.Time `json:"since"`

@@ -31,12 +31,16 @@ type made struct {
 
 // attempt makes one call: admit, intent, call, settle. It returns what was made, or why the gate refused, or an error
 // that ends the delivery. A failure is settled and written to the ledger at once; a success together with its commit.
-func (d *delivery) attempt(ctx context.Context, route gate.Route, endpoint *catalog.Endpoint) (*made, *gate.Admission, error) {
-	admission, err := d.admit(ctx, route, endpoint.Timeout+leaseMargin)
+func (d *delivery) attempt(ctx context.Context, call call) (*made, *gate.Admission, error) {
+	route, endpoint := call.route, call.endpoint
+	admission, err := d.admit(ctx, call)
 	if err != nil || !admission.Granted {
 		return nil, &admission, err
 	}
 	result := &made{route: route, endpoint: endpoint, report: admission.Outcome(gate.Release)}
+	if admission.StartIn > 0 && !d.worker.pauseUnlessDraining(ctx, admission.StartIn) {
+		return nil, nil, errors.Join(errNotBegun, d.report(result.report))
+	}
 	key, err := d.worker.key(endpoint)
 	if err != nil {
 		result.outcome = policy.Outcome{Class: tasks.ClassAuth, Code: "key_refused", Message: err.Error()}
@@ -59,8 +63,23 @@ func (d *delivery) attempt(ctx context.Context, route gate.Route, endpoint *cata
 	return result, nil, d.settle(result)
 }
 
-func (d *delivery) admit(ctx context.Context, route gate.Route, lease time.Duration) (gate.Admission, error) {
-	return d.worker.gate.Admit(ctx, route, uuid.NewString(), lease)
+// errNotBegun tells that a call was admitted, to begin somewhat later, and the delivery was stopped before.
+var errNotBegun = errors.New("stopped before the call began")
+
+// call is what a delivery asks leave for.
+type call struct {
+	route    gate.Route
+	endpoint *catalog.Endpoint
+	// tokens are those that limits count, and maxWait is how long the call may wait for them and is admitted.
+	tokens  int
+	maxWait time.Duration
+}
+
+func (d *delivery) admit(ctx context.Context, call call) (gate.Admission, error) {
+	return d.worker.gate.Admit(ctx, call.route, gate.Ask{
+		Token: uuid.NewString(), Lease: call.endpoint.Timeout + leaseMargin, Tokens: call.tokens,
+		Priority: d.job.Priority, Waited: d.waited(), MaxWait: call.maxWait,
+	})
 }
 
 // intent is the attempt as it is written before the call.
@@ -107,7 +126,11 @@ func (d *delivery) end(result *made) {
 	if outcome.Usage != nil {
 		result.ledger.CostUSD = d.worker.catalog.Cost(result.route.Model, *outcome.Usage)
 	}
-	result.report.Effect = policy.For(outcome.Class).Effect
+	result.report.Effect, result.report.Cause = policy.For(outcome.Class).Effect, string(outcome.Class)
+	if outcome.Usage != nil && !outcome.Usage.Estimated && result.report.Admitted > 0 {
+		// Providers count the prompt and the bound when a call arrives: only the prompt was a guess.
+		result.report.Tokens = outcome.Usage.PromptTokens + d.bound()
+	}
 	switch result.report.Effect {
 	case gate.Throttle:
 		result.cooldown = breaker.Cooldown

@@ -101,6 +101,9 @@ func (d *delivery) result(end conclusion) tasks.Result {
 
 // handBack leaves the job to a later delivery, which is never later than the job's deadline.
 func (d *delivery) handBack(end conclusion) error {
+	if in := d.returnIn(d.worker.writable, end); in != end.wait {
+		end.wait, end.waiting.Until = in, time.Now().Add(in).UTC()
+	}
 	end.wait = min(end.wait, maxWait)
 	if deadline := d.job.Deadline; deadline != nil {
 		end.wait = max(0, min(end.wait, time.Until(*deadline)))

@@ -20,8 +20,6 @@ const (
 	// waitInPlace is the longest wait that a delivery sits out on its slot: the interval at which asynq looks at due
 	// tasks, and two seconds.
 	waitInPlace = delayedTaskCheckInterval + 2*time.Second
-	// waitsInPlace is how often a delivery waits in place before it goes back to the queue all the same.
-	waitsInPlace = 10
 	// maxWait caps every wait that the gate or a provider names.
 	maxWait = 24 * time.Hour
 	// maxDeaths is how many deliveries of a job may be lost with their workers before the job is taken for the cause.
@@ -118,10 +116,10 @@ func (d *delivery) work(ctx context.Context) conclusion {
 	}
 	for waits := 0; ; waits++ {
 		end := d.walkRoutes(ctx)
-		if end.ended != "" || end.spends || end.wait > waitInPlace || waits == waitsInPlace || d.worker.draining() {
+		if end.ended != "" || end.spends || !end.inPlace(waits) || d.worker.draining() {
 			return end
 		}
-		if !d.worker.pauseUnlessDraining(ctx, end.wait) {
+		if !d.sitOut(ctx, end) {
 			if ctx.Err() != nil {
 				return *d.cutOff(ctx)
 			}
@@ -157,6 +155,8 @@ func (d *delivery) cutOff(ctx context.Context) *conclusion {
 // interrupted concludes a delivery that one of our own steps stopped.
 func (d *delivery) interrupted(ctx context.Context, err error) *conclusion {
 	switch {
+	case errors.Is(err, errNotBegun):
+		return d.cutOff(ctx)
 	case errors.Is(err, jobstore.ErrCancelled):
 		return &conclusion{ended: tasks.StatusCancelled, failure: cancelled()}
 	case errors.Is(err, jobstore.ErrEnded), errors.Is(err, jobstore.ErrStaleRun), errors.Is(err, jobstore.ErrNotFound),

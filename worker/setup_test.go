@@ -68,7 +68,7 @@ func newBench(t *testing.T, change ...func(*catalog.Catalog)) *bench {
 	b.store, err = jobstore.New(jobstore.Config{Redis: client})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = b.store.Close() })
-	b.gate = gate.New(client, keyspace.New(""), b.catalog.Breaker)
+	b.gate = gate.New(client, keyspace.New(""), b.catalog)
 	b.worker = b.newWorker()
 	return b
 }

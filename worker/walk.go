@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/forebay-queue/forebay/tasks"
@@ -21,6 +20,8 @@ type conclusion struct {
 
 	wait    time.Duration
 	waiting tasks.Waiting
+	// refused is the nearest refusal of the gate, if that is what the job waits for.
+	refused *gate.Admission
 	// spends tells that the delivery failed and costs the job one of its retries.
 	spends bool
 	// superseded tells that the job is no longer this delivery's: another one, or nobody, has it.
@@ -41,6 +42,8 @@ type walk struct {
 	// final is a failure that only another model could mend; nil again once one has been asked.
 	final   *tasks.Failure
 	refused []refusal
+	// oversize is why a route could never do the job.
+	oversize *tasks.Failure
 	// called tells that the endpoint in hand was called, and asked counts all calls and refusals of the walk.
 	called bool
 	asked  int
@@ -84,12 +87,17 @@ func (w *walk) mayMend(model string) bool {
 // tryModel tries the endpoints of one model. It returns nil when the walk goes on to the next model.
 func (w *walk) tryModel(ctx context.Context, model string) *conclusion {
 	limited, failed := false, false
-	for _, endpoint := range w.worker.catalog.EndpointsFor(model) {
+	endpoints := w.able(model)
+	for i, endpoint := range endpoints {
 		if w.deniedAccounts[endpoint.Account] {
 			failed = true
 			continue
 		}
-		next, end := w.tryEndpoint(ctx, model, endpoint)
+		var maxWait time.Duration
+		if i == len(endpoints)-1 && !failed {
+			maxWait = w.maxWait(model, w.refused)
+		}
+		next, end := w.tryEndpoint(ctx, model, endpoint, maxWait)
 		if end != nil {
 			return end
 		}
@@ -111,7 +119,7 @@ func (w *walk) tryModel(ctx context.Context, model string) *conclusion {
 		}
 	}
 	if limited && !failed && !w.spills() {
-		return w.deferred()
+		return w.awaitLimits(ctx, model)
 	}
 	return nil
 }
@@ -127,8 +135,11 @@ func (w *walk) spills() bool {
 }
 
 // tryEndpoint makes the calls that the endpoint gets of this delivery, each admitted anew.
-func (w *walk) tryEndpoint(ctx context.Context, model string, endpoint *catalog.Endpoint) (policy.Next, *conclusion) {
+func (w *walk) tryEndpoint(
+	ctx context.Context, model string, endpoint *catalog.Endpoint, maxWait time.Duration,
+) (policy.Next, *conclusion) {
 	w.called = false
+	route := gate.Route{Account: endpoint.Account, Endpoint: endpoint.Name, Model: model}
 	for try := range endpoint.Tries {
 		if try > 0 && !pause(ctx, w.tryBackoff(try)) {
 			return 0, w.cutOff(ctx)
@@ -139,15 +150,14 @@ func (w *walk) tryEndpoint(ctx context.Context, model string, endpoint *catalog.
 		if held := w.heldBack(); held != nil {
 			return 0, held
 		}
-		route := gate.Route{Account: endpoint.Account, Endpoint: endpoint.Name, Model: model}
-		made, refused, err := w.attempt(ctx, route, endpoint)
+		made, refused, err := w.attempt(ctx, call{route, endpoint, w.tokens(route), maxWait})
 		switch {
 		case err != nil:
 			return 0, w.interrupted(ctx, err)
 		case refused != nil:
 			w.asked++
 			w.refused = append(w.refused, refusal{route, *refused})
-			if refused.Reason == gate.ReasonCooldown {
+			if refused.Reason.Limited() {
 				return policy.Limited, nil
 			}
 			return policy.NextRoute, nil
@@ -182,7 +192,7 @@ func (w *walk) judge(made *made) (policy.Next, *conclusion) {
 		w.called = false
 		w.refused = append(w.refused, refusal{
 			made.route,
-			gate.Admission{Reason: gate.ReasonCooldown, RetryIn: made.cooldown},
+			gate.Admission{Route: made.route, Reason: gate.ReasonCooldown, RetryIn: made.cooldown, TicketIn: made.cooldown},
 		})
 	case policy.AgainThenNextRoute, policy.NextRoute, policy.OtherAccounts, policy.Later:
 	}
@@ -209,38 +219,14 @@ func (w *walk) conclude() conclusion {
 			Hint:    "list the models that each endpoint serves under its `models` in the configuration",
 		})
 	}
+	if w.oversize != nil {
+		return conclusion{ended: tasks.StatusFailed, failure: w.oversize}
+	}
 	return conclusion{ended: tasks.StatusFailed, failure: &tasks.Failure{
 		Class: tasks.ClassInvalid, Code: "no_route",
 		Message: "no endpoint of this worker's configuration serves any of the job's models",
 		Hint:    "add one to `endpoints`, or list the model under the `models` of one, and enqueue the job again",
 	}}
-}
-
-// deferred gives the job back until the nearest of its refused routes can be asked again; nil when there is none to
-// wait for.
-func (w *walk) deferred() *conclusion {
-	nearest, found := w.nearest()
-	if !found {
-		return nil
-	}
-	now := time.Now()
-	return &conclusion{wait: nearest.admission.RetryIn, waiting: tasks.Waiting{
-		Reason: string(nearest.admission.Reason), Route: nearest.route.Model + "@" + nearest.route.Endpoint,
-		Since: now.UTC(), Until: now.Add(nearest.admission.RetryIn).UTC(),
-	}}
-}
-
-// nearest is the refused route that can be asked again first. One that does not serve its model is none.
-func (w *walk) nearest() (refusal, bool) {
-	candidates := slices.DeleteFunc(slices.Clone(w.refused), func(r refusal) bool {
-		return r.admission.Reason == gate.ReasonNotServed
-	})
-	if len(candidates) == 0 {
-		return refusal{}, false
-	}
-	return slices.MinFunc(candidates, func(a, b refusal) int {
-		return int(a.admission.RetryIn - b.admission.RetryIn)
-	}), true
 }
 
 // tryBackoff is the wait before a further call at the same endpoint: it doubles, and half of it is chance.

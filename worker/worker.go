@@ -99,9 +99,11 @@ type Worker struct {
 
 	providers        map[string]*provider.Client
 	accountEndpoints map[string][]string
-	running          deliveries
-	queues           []queue
-	pauses           *pauses.Store
+	// limitsTokens tells that the catalog has limits of tokens.
+	limitsTokens bool
+	running      deliveries
+	queues       []queue
+	pauses       *pauses.Store
 	// paused is what was last known to be paused, nil before the first look. Looking holds one look at a time.
 	paused  atomic.Pointer[pauses.State]
 	looking sync.Mutex
@@ -151,6 +153,7 @@ func New(config Config) (*Worker, error) {
 		w.providers[name] = client
 		w.accountEndpoints[endpoint.Account] = append(w.accountEndpoints[endpoint.Account], name)
 	}
+	w.limitsTokens = config.Catalog.LimitsTokens()
 	for _, names := range w.accountEndpoints {
 		slices.Sort(names)
 	}
@@ -169,7 +172,7 @@ func (w *Worker) connect() error {
 	if single, ok := w.redis.(*redis.Client); ok {
 		gateClient = single
 	}
-	w.gate = gate.New(gateClient, keyspace.New(w.config.Prefix), w.catalog.Breaker)
+	w.gate = gate.New(gateClient, keyspace.New(w.config.Prefix), w.catalog)
 	w.pauses = pauses.New(w.redis, keyspace.New(w.config.Prefix))
 	w.store, err = jobstore.New(jobstore.Config{Redis: w.redis, Pipe: pipe, Prefix: w.config.Prefix})
 	if err != nil {

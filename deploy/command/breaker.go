@@ -124,7 +124,7 @@ func force(cmd *cobra.Command, name string, change func(context.Context, *gate.G
 		if endpoint == nil {
 			return unknownName("endpoint", name, slices.Sorted(maps.Keys(b.catalog.Endpoints)))
 		}
-		changed, err := change(ctx, gate.New(b.client, b.keys, b.catalog.Breaker), gate.Endpoint{Account: endpoint.Account, Name: name})
+		changed, err := change(ctx, gate.New(b.client, b.keys, b.catalog), gate.Endpoint{Account: endpoint.Account, Name: name})
 		if err != nil {
 			return err
 		}

@@ -53,7 +53,7 @@ func readEndpoints(ctx context.Context, client redis.UniversalClient, keys keysp
 	for i, endpoint := range endpoints {
 		names[i] = gate.Endpoint{Account: endpoint.Account, Name: endpoint.Name}
 	}
-	states, err := gate.New(client, keys, c.Breaker).Endpoints(ctx, names)
+	states, err := gate.New(client, keys, c).Endpoints(ctx, names)
 	if err != nil {
 		return nil, err
 	}

@@ -186,7 +186,7 @@ func (s *Sandbox) startClient(context.Context) error {
 	}
 	s.Client = client
 	s.onClose(func(context.Context) error { return client.Close() })
-	s.gate = gate.New(s.Redis, keyspace.New(s.config.Prefix), s.Catalog.Breaker)
+	s.gate = gate.New(s.Redis, keyspace.New(s.config.Prefix), s.Catalog)
 	return nil
 }
 

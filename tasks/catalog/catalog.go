@@ -45,6 +45,13 @@ type Account struct {
 	// CNYPerUSD is what one US dollar of credit costs in CNY on this account. It changes no cost that Forebay
 	// shows, which is in US dollars of credit. Defaults to 7.3.
 	CNYPerUSD float64 `yaml:"cny_per_usd"`
+	// Plan gives the account the limits of a plan, over all its models: free (60 requests and 100,000 tokens a minute),
+	// basic (500, 500,000), pro (2,000, 2,000,000) or enterprise (10,000, 10,000,000). Defaults to none.
+	Plan string `yaml:"plan"`
+	// Limits hold over all models of the account, each in place of the plan's. ModelLimits hold beside them, for one
+	// model each.
+	Limits      Limits            `yaml:"limits"`
+	ModelLimits map[string]Limits `yaml:"model_limits"`
 }
 
 // KeyShape is what the keys of a provider look like. The zero value accepts every key.
@@ -88,6 +95,9 @@ type Endpoint struct {
 	Query   map[string]string `yaml:"query"`
 	// Proxy is the URL of an HTTP or SOCKS5 proxy for this endpoint. Defaults to HTTPS_PROXY / HTTP_PROXY / NO_PROXY.
 	Proxy string `yaml:"proxy"`
+	// Limits hold over all models at this endpoint, ModelLimits for one model each, all beside the account's.
+	Limits      Limits            `yaml:"limits"`
+	ModelLimits map[string]Limits `yaml:"model_limits"`
 	// Simulated marks an endpoint of a simulated provider, so that it is labelled wherever it is named.
 	Simulated bool `yaml:"simulated"`
 }
@@ -176,11 +186,24 @@ type Defaults struct {
 type Breaker struct {
 	// Failures is how many consecutive failures open a breaker. Defaults to 5.
 	Failures int `yaml:"failures"`
-	// Recovery is how long it stays open before one probe is let through. Defaults to 60s.
-	Recovery time.Duration `yaml:"recovery"`
+	// Recovery is how long it stays open before one probe is let through; it doubles with each probe that fails, up to
+	// RecoveryMax. Defaults to 60s and 10m.
+	Recovery    time.Duration `yaml:"recovery"`
+	RecoveryMax time.Duration `yaml:"recovery_max"`
 	// LongRecovery is the same after a refused key, an empty account or a wrong address, which do not mend themselves
 	// within a minute. Defaults to 10m.
 	LongRecovery time.Duration `yaml:"long_recovery"`
+	// Ramp is how long it takes, after a probe that closed the breaker, until everything is admitted: one call in its
+	// first eighth, and in each further one twice as many. Defaults to 8s; 0 in the file is no ramp.
+	Ramp *time.Duration `yaml:"ramp"`
+	// FailureRate, 0 to 1, opens a breaker as well when so many of the calls of the last Window failed, and SlowRate
+	// when so many of them took longer than SlowCall, once there were MinCalls. Default to 0, none. Window defaults to
+	// 60s, MinCalls to 20, SlowCall to 30s.
+	FailureRate float64       `yaml:"failure_rate"`
+	SlowRate    float64       `yaml:"slow_rate"`
+	SlowCall    time.Duration `yaml:"slow_call"`
+	Window      time.Duration `yaml:"window"`
+	MinCalls    int           `yaml:"min_calls"`
 	// Cooldown is how long a model rests after a 429 that names no time. Defaults to 5s.
 	Cooldown time.Duration `yaml:"cooldown"`
 	// NotServed is how long it is remembered that an endpoint does not serve a model. Defaults to 10m.

@@ -27,7 +27,12 @@ const (
 
 	defaultFailures     = 5
 	defaultRecovery     = 60 * time.Second
+	defaultRecoveryMax  = 10 * time.Minute
 	defaultLongRecovery = 10 * time.Minute
+	defaultRamp         = 8 * time.Second
+	defaultSlowCall     = 30 * time.Second
+	defaultWindow       = time.Minute
+	defaultMinCalls     = 20
 	defaultCooldown     = 5 * time.Second
 	defaultNotServed    = 10 * time.Minute
 
@@ -74,14 +79,27 @@ func (c *Catalog) fillDefaults() {
 	if c.Defaults.MaxRetries == nil {
 		c.Defaults.MaxRetries = new(int(defaultMaxRetries))
 	}
-	fill(&c.Breaker.Failures, defaultFailures)
-	fill(&c.Breaker.Recovery, defaultRecovery)
-	fill(&c.Breaker.LongRecovery, defaultLongRecovery)
-	fill(&c.Breaker.Cooldown, defaultCooldown)
-	fill(&c.Breaker.NotServed, defaultNotServed)
+	c.Breaker = c.Breaker.WithDefaults()
 	fill(&c.Retry.BackoffBase, defaultBackoffBase)
 	fill(&c.Retry.BackoffMax, defaultBackoffMax)
 	fill(&c.Retry.TryBackoff, defaultTryBackoff)
+}
+
+// WithDefaults is the Breaker with the documented default in every field that has its zero value.
+func (b Breaker) WithDefaults() Breaker {
+	fill(&b.Failures, defaultFailures)
+	fill(&b.Recovery, defaultRecovery)
+	fill(&b.RecoveryMax, max(defaultRecoveryMax, b.Recovery))
+	fill(&b.LongRecovery, defaultLongRecovery)
+	if b.Ramp == nil {
+		b.Ramp = new(defaultRamp)
+	}
+	fill(&b.SlowCall, defaultSlowCall)
+	fill(&b.Window, defaultWindow)
+	fill(&b.MinCalls, defaultMinCalls)
+	fill(&b.Cooldown, defaultCooldown)
+	fill(&b.NotServed, defaultNotServed)
+	return b
 }
 
 func (m *Model) fillDefaults() {

@@ -192,11 +192,7 @@ func (v *validation) numbers() {
 	v.duration(at("defaults", "retention"), defaults.Retention, time.Second, maxRetention)
 	v.number(at("defaults", "max_retries"), *defaults.MaxRetries, 0, maxMaxRetries)
 
-	v.number(at("breaker", "failures"), breaker.Failures, 1, 1000)
-	v.duration(at("breaker", "recovery"), breaker.Recovery, 100*time.Millisecond, 24*time.Hour)
-	v.duration(at("breaker", "long_recovery"), breaker.LongRecovery, 100*time.Millisecond, 24*time.Hour)
-	v.duration(at("breaker", "cooldown"), breaker.Cooldown, 100*time.Millisecond, time.Hour)
-	v.duration(at("breaker", "not_served"), breaker.NotServed, 100*time.Millisecond, 24*time.Hour)
+	v.breaker(breaker)
 
 	v.duration(at("retry", "backoff_base"), retry.BackoffBase, time.Millisecond, time.Hour)
 	v.duration(at("retry", "backoff_max"), retry.BackoffMax, time.Millisecond, 24*time.Hour)
@@ -204,6 +200,30 @@ func (v *validation) numbers() {
 		v.refuse(at("retry", "backoff_max"), "must not be shorter than backoff_base, which is %s", FormatDuration(retry.BackoffBase))
 	}
 	v.duration(at("retry", "try_backoff"), retry.TryBackoff, time.Millisecond, time.Minute)
+}
+
+func (v *validation) breaker(breaker Breaker) {
+	v.number(at("breaker", "failures"), breaker.Failures, 1, 1000)
+	v.duration(at("breaker", "recovery"), breaker.Recovery, 100*time.Millisecond, 24*time.Hour)
+	v.duration(at("breaker", "recovery_max"), breaker.RecoveryMax, 100*time.Millisecond, 24*time.Hour)
+	if breaker.RecoveryMax < breaker.Recovery {
+		v.refuse(at("breaker", "recovery_max"), "must not be shorter than recovery, which is %s", FormatDuration(breaker.Recovery))
+	}
+	v.duration(at("breaker", "long_recovery"), breaker.LongRecovery, 100*time.Millisecond, 24*time.Hour)
+	v.duration(at("breaker", "ramp"), *breaker.Ramp, 0, time.Hour)
+	v.rate(at("breaker", "failure_rate"), breaker.FailureRate)
+	v.rate(at("breaker", "slow_rate"), breaker.SlowRate)
+	v.duration(at("breaker", "slow_call"), breaker.SlowCall, time.Millisecond, time.Hour)
+	v.duration(at("breaker", "window"), breaker.Window, time.Second, 24*time.Hour)
+	v.number(at("breaker", "min_calls"), breaker.MinCalls, 1, 1_000_000)
+	v.duration(at("breaker", "cooldown"), breaker.Cooldown, 100*time.Millisecond, time.Hour)
+	v.duration(at("breaker", "not_served"), breaker.NotServed, 100*time.Millisecond, 24*time.Hour)
+}
+
+func (v *validation) rate(path []string, rate float64) {
+	if !(rate >= 0 && rate <= 1) {
+		v.refuse(path, "must be 0 to 1, a share of the calls; 0 is none")
+	}
 }
 
 func (v *validation) duration(path []string, value, low, high time.Duration) {
@@ -314,6 +334,8 @@ func (v *validation) accounts() {
 		if !(account.CNYPerUSD > 0 && account.CNYPerUSD <= 1000) {
 			v.refuse(below(path, "cny_per_usd"), "must be more than 0 and at most 1000")
 		}
+		v.plan(path, account.Plan)
+		v.limits(path, account.Limits, account.ModelLimits)
 	})
 }
 

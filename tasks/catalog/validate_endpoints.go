@@ -73,6 +73,7 @@ func (v *validation) endpoints() {
 		v.headers(field("headers"), endpoint.Headers)
 		v.query(field("query"), endpoint.Query)
 		v.proxy(field("proxy"), endpoint.Proxy)
+		v.limits(path, endpoint.Limits, endpoint.ModelLimits)
 	})
 }
 

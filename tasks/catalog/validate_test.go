@@ -36,8 +36,9 @@ func TestValidateFillsDefaults(t *testing.T) {
 	assert.Equal(t, 24*time.Hour, c.Defaults.Retention)
 	assert.Equal(t, 4, *c.Defaults.MaxRetries)
 	assert.Equal(t, catalog.Breaker{
-		Failures: 5, Recovery: time.Minute, LongRecovery: 10 * time.Minute, Cooldown: 5 * time.Second,
-		NotServed: 10 * time.Minute,
+		Failures: 5, Recovery: time.Minute, RecoveryMax: 10 * time.Minute, LongRecovery: 10 * time.Minute,
+		Ramp: new(8 * time.Second), SlowCall: 30 * time.Second, Window: time.Minute, MinCalls: 20,
+		Cooldown: 5 * time.Second, NotServed: 10 * time.Minute,
 	}, c.Breaker)
 	assert.Equal(t, catalog.Retry{BackoffBase: 2 * time.Second, BackoffMax: 10 * time.Minute, TryBackoff: 500 * time.Millisecond}, c.Retry)
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/forebay-queue/forebay/tasks"
 )
 
 // Reason says why a call was refused.
@@ -16,22 +18,63 @@ const (
 	ReasonBreakerOpen Reason = "breaker_open"
 	// ReasonProbeOut is a half-open breaker whose one probe lease is held by another attempt.
 	ReasonProbeOut Reason = "probe_out"
+	// ReasonRamp is an endpoint that has recovered and is not asked everything at once.
+	ReasonRamp Reason = "ramp"
 	// ReasonCooldown is a model that the provider throttled on this account.
 	ReasonCooldown Reason = "cooldown"
 	// ReasonNotServed is a model that this endpoint said it does not have.
 	ReasonNotServed Reason = "not_served"
+	// ReasonRequests and ReasonTokens are limits per minute, ReasonPermits is one of concurrency.
+	ReasonRequests Reason = "requests"
+	ReasonTokens   Reason = "tokens"
+	ReasonPermits  Reason = "permits"
 )
+
+// Limited tells that the reason is a limit: another endpoint may have room, another model need not be asked.
+func (r Reason) Limited() bool {
+	switch r {
+	case ReasonCooldown, ReasonRequests, ReasonTokens, ReasonPermits:
+		return true
+	case ReasonBreakerOpen, ReasonProbeOut, ReasonRamp, ReasonNotServed:
+	}
+	return false
+}
+
+// Ask is one attempt's question for leave.
+type Ask struct {
+	// Token is the attempt's alone, at most a few dozen bytes. Required.
+	Token string
+	// Lease is how long the call may take, with its report: that of a probe's lease and of permits, at least 10ms.
+	Lease time.Duration
+	// Tokens are those that the limits count: of the prompt, and the bound of the answer.
+	Tokens int
+	// Priority decides how far ahead a place may be taken while others wait, and who probes. Waited is how long the job
+	// has waited for the gate so far.
+	Priority tasks.Priority
+	Waited   time.Duration
+	// MaxWait is the longest wait for a limit's clock that is still a grant. 0 takes only what may begin at once.
+	MaxWait time.Duration
+}
 
 // Admission is the gate's answer: leave for one call, or why not and when to ask again.
 type Admission struct {
 	Route Route
 	Token string
-	// Granted is leave to make one call, to be settled whatever comes of it.
+	// Granted is leave to make one call, in StartIn, to be settled whatever comes of it.
 	Granted bool
+	StartIn time.Duration
+	// Tokens are those that were asked for.
+	Tokens int
 	// Reason and RetryIn are those of a refusal. Sooner than RetryIn the call cannot be granted, except that a probe
-	// may come back before its lease ends.
+	// may come back before its lease ends, and calls before theirs with permits.
 	Reason  Reason
 	RetryIn time.Duration
+	// Limit is the scope of the limit that refused, as users read it, and TicketIn the time of the next ticket there.
+	// Without a limit they are empty and RetryIn.
+	Limit    string
+	TicketIn time.Duration
+	// Cause is the class of the failure that opened the breaker.
+	Cause string
 	// Generation is the breaker's, to be handed back with the outcome.
 	Generation int64
 	// Probe marks the one call that tries a half-open endpoint.
@@ -39,6 +82,9 @@ type Admission struct {
 	// ProbeUntil is when the probe lease ends, by this process's clock and rather too early than too late. The call
 	// has to end by then. Zero unless Probe.
 	ProbeUntil time.Time
+
+	scope int           // the number of the scope that refused
+	slot  time.Duration // what one such call takes of its limit
 }
 
 // Valid says whether the call may still be out at a time. Ask right before sending, for the time at which the call ends
@@ -48,70 +94,134 @@ func (a Admission) Valid(at time.Time) bool {
 	return a.Granted && (!a.Probe || at.Before(a.ProbeUntil))
 }
 
-// Outcome is what came of the admitted call. Fill in the latency of a Success.
+// Outcome is what came of the admitted call. Fill in the latency of a Success, and the tokens that really count.
 func (a Admission) Outcome(effect Effect) Outcome {
-	return Outcome{Route: a.Route, Token: a.Token, Generation: a.Generation, Effect: effect}
+	return Outcome{
+		Route: a.Route, Token: a.Token, Generation: a.Generation, Effect: effect, Admitted: a.Tokens, Tokens: a.Tokens,
+		RemainingRequests: Unknown, RemainingTokens: Unknown,
+	}
 }
 
-// Admit asks for leave to make one call on the route. The token is the attempt's alone, at most a few dozen bytes;
-// asking again with the same token, before it is settled, is answered with the same lease. The lease, at least 10ms,
-// is how long the call may take if it becomes the probe. A refusal is no error and leaves no trace in Redis. Callers
-// who ask for the same route at the same time ask together.
-func (g *Gate) Admit(ctx context.Context, route Route, token string, lease time.Duration) (Admission, error) {
-	if token == "" {
+// Admit asks for leave to make one call on the route. Asking again with the same token, before it is settled, is
+// answered with the same probe lease and permits; of a clock it takes twice. A refusal is no error and consumes nothing.
+// Callers who ask for the same route at the same time ask together.
+func (g *Gate) Admit(ctx context.Context, route Route, ask Ask) (Admission, error) {
+	if ask.Token == "" {
 		return Admission{}, fmt.Errorf("admit %s: the attempt has no token", route)
 	}
-	if lease < 10*time.Millisecond {
-		return Admission{}, fmt.Errorf("admit %s: a probe lease must last at least 10ms, got %s", route, lease)
+	if ask.Lease < 10*time.Millisecond {
+		return Admission{}, fmt.Errorf("admit %s: a probe lease must last at least 10ms, got %s", route, ask.Lease)
 	}
-	mine := question{token, lease}
-	admission, err := g.admissions.Ask(route, mine)
-	if err == nil && admission.Token == "" {
-		return g.admitOne(ctx, route, mine)
+	if err := ctx.Err(); err != nil {
+		return Admission{}, fmt.Errorf("admit %s: %w", route, context.Cause(ctx))
 	}
-	return admission, err
+	return g.admissions.Ask(route, ask)
 }
 
-func (g *Gate) admitOne(ctx context.Context, route Route, mine question) (Admission, error) {
-	token, lease := mine.token, mine.lease
-	asked := time.Now()
-	reply, err := admitScript.Run(ctx, g.client, []string{
+// admitAll asks for several attempts on one route in one script.
+func (g *Gate) admitAll(ctx context.Context, route Route, asks []Ask) ([]Admission, error) {
+	scopes := g.scopes(route)
+	keys := g.limitKeys([]string{
 		g.keys.Endpoint(route.Account, route.Endpoint),
 		g.keys.ModelLimits(route.Account, route.Model),
 		g.keys.EndpointModelLimits(route.Account, route.Endpoint, route.Model),
-	}, token, milliseconds(lease)).Slice()
+	}, scopes)
+	args := limitArguments([]any{len(scopes), milliseconds(*g.settings.Ramp), horizon.Microseconds()}, scopes)
+	for _, ask := range asks {
+		args = append(args, ask.Token, milliseconds(ask.Lease), milliseconds(patience(ask.Priority)), ask.Tokens,
+			rank(ask.Priority), grown(ask.Waited).Microseconds(), ask.MaxWait.Microseconds())
+	}
+	asked := time.Now()
+	reply, err := admitScript.Run(ctx, g.client, keys, args...).Slice()
 	if err != nil {
-		return Admission{}, fmt.Errorf("admit %s: ask Redis: %w", route, err)
+		return nil, fmt.Errorf("admit %s: ask Redis: %w", route, err)
 	}
-	admission, err := parseAdmission(reply)
+	admissions, err := parseAdmissions(reply, len(asks), len(scopes))
 	if err != nil {
-		return Admission{}, fmt.Errorf("admit %s: %w", route, err)
+		return nil, fmt.Errorf("admit %s: %w", route, err)
 	}
-	admission.Route, admission.Token = route, token
-	if admission.Probe {
-		// Redis starts the lease after this moment. It counts in whole milliseconds, and clocks run apart.
-		admission.ProbeUntil = asked.Add(lease - time.Millisecond - lease/1000)
+	for i := range admissions {
+		admission, ask := &admissions[i], asks[i]
+		admission.Route, admission.Token, admission.Tokens = route, ask.Token, ask.Tokens
+		if admission.Probe {
+			// Redis starts the lease after this moment. It counts in whole milliseconds, and clocks run apart.
+			admission.ProbeUntil = asked.Add(admission.StartIn + ask.Lease - time.Millisecond - ask.Lease/1000)
+		}
+		if admission.scope > 0 {
+			admission.Limit = scopes[admission.scope-1].String()
+		}
 	}
-	return admission, nil
+	return admissions, nil
+}
+
+// Ticket takes a place in the line before the limit that refused, for a call that goes back to the queue, and returns
+// when to come back: the horizon's half before its time, so that somebody always waits where a place becomes free. A
+// ticket reserves nothing. A refusal that is no limit's has no line: it returns RetryIn.
+func (g *Gate) Ticket(ctx context.Context, refused Admission) (time.Duration, error) {
+	scopes := g.scopes(refused.Route)
+	if refused.scope == 0 || refused.scope > len(scopes) {
+		return refused.RetryIn, nil
+	}
+	s := scopes[refused.scope-1]
+	reply, err := ticketScript.Run(ctx, g.client, []string{g.keys.Limits(s.Account, s.Endpoint, s.Model)},
+		refused.RetryIn.Microseconds(), refused.slot.Microseconds()).Int64Slice()
+	if err != nil {
+		return 0, fmt.Errorf("take a ticket for %s of %s: ask Redis: %w", refused.Reason, s, err)
+	}
+	if len(reply) != 1 {
+		return 0, fmt.Errorf("take a ticket for %s of %s: %w (%d values)", refused.Reason, s, errReply, len(reply))
+	}
+	return max(0, time.Duration(reply[0])*time.Millisecond-max(horizon, 2*refused.slot)/2), nil
 }
 
 var errReply = errors.New("unexpected reply of the script; do all workers run the same build?")
 
-// parseAdmission reads {granted 0|1, reason, retry_in_ms, generation, probe 0|1}.
-func parseAdmission(reply []any) (Admission, error) {
-	if len(reply) != 5 {
-		return Admission{}, fmt.Errorf("%w (%d values)", errReply, len(reply))
+// parseAdmissions reads {generation, cause, {granted 0|1, reason, wait_ms, scope, ticket_ms, slot_us, probe 0|1}...}.
+func parseAdmissions(reply []any, asks, scopes int) ([]Admission, error) {
+	if len(reply) != asks+2 {
+		return nil, fmt.Errorf("%w (%d values)", errReply, len(reply))
 	}
-	granted, ok1 := reply[0].(int64)
-	reason, ok2 := reply[1].(string)
-	retryIn, ok3 := reply[2].(int64)
-	generation, ok4 := reply[3].(int64)
-	probe, ok5 := reply[4].(int64)
-	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || (granted == 1) != (reason == "") {
+	generation, ok1 := reply[0].(int64)
+	cause, ok2 := reply[1].(string)
+	if !ok1 || !ok2 {
+		return nil, fmt.Errorf("%w (%v)", errReply, reply)
+	}
+	admissions := make([]Admission, asks)
+	for i := range admissions {
+		admission, err := parseAdmission(reply[i+2], scopes)
+		if err != nil {
+			return nil, err
+		}
+		admission.Generation = generation
+		if admission.Reason == ReasonBreakerOpen || admission.Reason == ReasonProbeOut {
+			admission.Cause = cause
+		}
+		admissions[i] = admission
+	}
+	return admissions, nil
+}
+
+func parseAdmission(reply any, scopes int) (Admission, error) {
+	values, _ := reply.([]any)
+	if len(values) != 7 {
 		return Admission{}, fmt.Errorf("%w (%v)", errReply, reply)
 	}
-	return Admission{
-		Granted: granted == 1, Reason: Reason(reason), RetryIn: time.Duration(retryIn) * time.Millisecond,
-		Generation: generation, Probe: probe == 1,
-	}, nil
+	granted, ok1 := values[0].(int64)
+	reason, ok2 := values[1].(string)
+	wait, ok3 := values[2].(int64)
+	scope, ok4 := values[3].(int64)
+	ticket, ok5 := values[4].(int64)
+	slot, ok6 := values[5].(int64)
+	probe, ok7 := values[6].(int64)
+	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 || !ok7 || (granted == 1) != (reason == "") || scope < 0 || int(scope) > scopes {
+		return Admission{}, fmt.Errorf("%w (%v)", errReply, values)
+	}
+	admission := Admission{Granted: granted == 1, Reason: Reason(reason), Probe: probe == 1, scope: int(scope)}
+	if admission.Granted {
+		admission.StartIn = time.Duration(wait) * time.Millisecond
+	} else {
+		admission.RetryIn, admission.TicketIn = time.Duration(wait)*time.Millisecond, time.Duration(ticket)*time.Millisecond
+		admission.slot = time.Duration(slot) * time.Microsecond
+	}
+	return admission, nil
 }

@@ -1,53 +1,225 @@
--- admit: ask for leave to make one call on a route, all of it or nothing.
+-- admit: ask for leave to make calls on one route, in their order, each all of it or nothing.
 --
--- KEYS[1]  hash  {acct:<account>}:ep:<endpoint>                 state, until_ms, generation, probe, probe_until_ms, probes
--- KEYS[2]  hash  {acct:<account>}:limits:<model>                cooldown_until_ms
--- KEYS[3]  hash  {acct:<account>}:ep:<endpoint>:limits:<model>  not_served_until_ms
--- ARGV[1]  text  token of the attempt, its alone
--- ARGV[2]  ms    how long a probe lease lasts
--- RETURNS  {granted 0|1, reason, retry_in_ms, generation, probe 0|1}; reason is '' when granted
--- CLOCK    the server's TIME
--- WRITES   only when it grants a probe: the lease and its count
+-- A call that the limits admit a little later may be granted now, to begin then: its place is taken.
+--
+-- KEYS[1]   hash  {acct:<account>}:ep:<endpoint>                 the breaker
+-- KEYS[2]   hash  {acct:<account>}:limits:<model>                cooldown_until_ms
+-- KEYS[3]   hash  {acct:<account>}:ep:<endpoint>:limits:<model>  not_served_until_ms
+-- KEYS[4..]       for each scope that has limits two: a hash, its clocks, and a sorted set, its permits by expiry in ms
+-- ARGV[1]   int   how many scopes have limits
+-- ARGV[2]   ms    how long admission is ramped up after a recovery; 0 is not at all
+-- ARGV[3]   us    horizon: how long a call may have to wait and is granted all the same; at least two slots
+-- ARGV[4..]       for each scope five: requests and tokens, us for one and us of burst each, 0 us is no limit; permits,
+--                 0 is no limit. Then for each call seven: its token; ms, how long the call may take; ms, how long it
+--                 leaves a due probe to others; its tokens; its rank, 0 critical, 1 default, 2 bulk; us that its horizon
+--                 has grown by; us, the longest wait that it takes
+-- RETURNS   {generation, cause, for each call {granted 0|1, reason, wait_ms, scope, ticket_ms, slot_us, probe
+--           0|1}}. Granted: the call may begin in wait_ms. Refused: for the reason, by the scope of that number (0 is
+--           none), for at least wait_ms; the next ticket of that scope is for ticket_ms, and takes slot_us
+-- CLOCK     the server's TIME
+-- WRITES    when it grants; and, of critical and default work that has to wait, that there is some
 
 local endpoint, model_limits, route_limits = KEYS[1], KEYS[2], KEYS[3]
-local token, lease_ms = ARGV[1], tonumber(ARGV[2])
+local scope_keys = {unpack(KEYS, 4)}
+local scope_count, ramp_ms, horizon_us = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local given = {unpack(ARGV, 4)}
+
+local ramp_stages, pressure_us, aged_share = 8, 1000000, 10
 
 local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local now_us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local now = math.floor(now_us / 1000)
 
-local breaker = redis.call('HMGET', endpoint, 'state', 'until_ms', 'generation', 'probe', 'probe_until_ms')
-local open = breaker[1] == 'open'
-local generation = tonumber(breaker[3] or 0)
+local breaker = redis.call('HMGET', endpoint, 'state', 'until_ms', 'generation', 'probe', 'probe_until_ms',
+  'latency_us', 'cause', 'ramp_until_ms', 'ramp_stage', 'ramp_used')
+local open, open_until = breaker[1] == 'open', tonumber(breaker[2] or 0)
 local holder, lease_until = breaker[4], tonumber(breaker[5] or 0)
+local latency_us, ramp_until = tonumber(breaker[6] or 0), tonumber(breaker[8] or 0)
+local ramp_stage, ramp_used = tonumber(breaker[9] or 0), tonumber(breaker[10] or 0)
+local unserved_until = tonumber(redis.call('HGET', route_limits, 'not_served_until_ms') or 0)
+local rests_until = tonumber(redis.call('HGET', model_limits, 'cooldown_until_ms') or 0)
 
--- Of several refusals the one that lasts longest is named: before it ends the call cannot be granted.
-local reason, free_at = '', now
-local function wait(why, at)
-  if at > free_at then
-    reason, free_at = why, at
+local scopes = {}
+for s = 1, scope_count do
+  local scope = {clocks = scope_keys[2 * s - 1], permits = scope_keys[2 * s], used = 0, changed = {}}
+  scope.request_us, scope.request_burst_us = tonumber(given[5 * s - 4]), tonumber(given[5 * s - 3])
+  scope.token_us, scope.token_burst_us = tonumber(given[5 * s - 2]), tonumber(given[5 * s - 1])
+  scope.most = tonumber(given[5 * s])
+  local stands = redis.call('HMGET', scope.clocks, 'requests_until_us', 'tokens_until_us', 'ticket_until_us',
+    'critical_until_us', 'default_until_us', 'aged_until_us')
+  scope.requests, scope.tokens = tonumber(stands[1] or 0), tonumber(stands[2] or 0)
+  scope.ticket, scope.aged = tonumber(stands[3] or 0), tonumber(stands[6] or 0)
+  scope.critical, scope.default = tonumber(stands[4] or 0), tonumber(stands[5] or 0)
+  if scope.most > 0 then
+    scope.used = redis.call('ZCOUNT', scope.permits, '(' .. now, '+inf')
+  end
+  scopes[s] = scope
+end
+
+-- set notes what a scope's hash is to hold; it is written once, at the end.
+local function set(scope, field, value)
+  scope.changed[field] = string.format('%.0f', value)
+end
+
+-- unlimited is what stands against a call beside limits: the reason that lasts longest, for before it ends the call
+-- cannot be granted, and until when.
+local function unlimited(token, patience_ms)
+  local reason, free_at = '', now
+  local function wait(why, at)
+    if at > free_at then
+      reason, free_at = why, at
+    end
+  end
+  wait('not_served', unserved_until)
+  if open then
+    wait('breaker_open', open_until > 0 and open_until + patience_ms or 0)
+    if holder ~= token then
+      wait('probe_out', lease_until)
+    end
+  elseif ramp_until > now and ramp_ms > 0 then
+    local began, stage_ms = ramp_until - ramp_ms, ramp_ms / ramp_stages
+    local stage = math.max(0, math.floor((now - began) / stage_ms))
+    if stage ~= ramp_stage then
+      ramp_stage, ramp_used = stage, 0
+    end
+    if ramp_used >= 2 ^ stage then
+      wait('ramp', math.ceil(began + (stage + 1) * stage_ms))
+    end
+  end
+  wait('cooldown', rests_until)
+  return reason, free_at - now
+end
+
+-- start is the earliest that the clocks let a call begin, which of them says so, and what one such call takes of it.
+local function start(tokens)
+  local at, family, number, slot_us = now_us, '', 0, 0
+  local function bound(why, s, stands, cost_us, burst_us)
+    if stands + cost_us - burst_us > at then
+      at, family, number, slot_us = stands + cost_us - burst_us, why, s, cost_us
+    end
+  end
+  for s, scope in ipairs(scopes) do
+    if scope.request_us > 0 then
+      bound('requests', s, scope.requests, scope.request_us, scope.request_burst_us)
+    end
+    if scope.token_us > 0 then
+      bound('tokens', s, scope.tokens, tokens * scope.token_us, scope.token_burst_us)
+    end
+  end
+  return at, family, number, slot_us
+end
+
+-- waits tells whether a call may wait so long for a scope. While more urgent work waits there too, the horizon of the
+-- less urgent is shorter, and grows with its age; but of ten slots no more than one goes to whoever is only grown.
+local function waits(scope, wait_us, slot_us, rank, grown_us, most_us)
+  local whole = math.max(horizon_us, 2 * slot_us)
+  local own = whole
+  if rank == 1 and scope.critical > now_us then
+    own = whole / 2
+  elseif rank == 2 and (scope.critical > now_us or scope.default > now_us) then
+    own = slot_us
+  end
+  if rank < 2 then
+    local field = rank == 0 and 'critical' or 'default'
+    if scope[field] < now_us + pressure_us / 2 then
+      scope[field] = now_us + pressure_us
+      set(scope, field .. '_until_us', scope[field])
+    end
+  end
+  if wait_us > most_us then
+    return false
+  end
+  if wait_us <= own then
+    return true
+  end
+  if wait_us > math.min(whole, own + grown_us) or scope.aged > now_us then
+    return false
+  end
+  scope.aged = now_us + aged_share * slot_us
+  set(scope, 'aged_until_us', scope.aged)
+  return true
+end
+
+-- permits finds the scope that has none left for the token.
+local function exhausted(token)
+  for s, scope in ipairs(scopes) do
+    if scope.most > 0 and scope.used >= scope.most and not redis.call('ZSCORE', scope.permits, token) then
+      return s
+    end
   end
 end
 
-wait('not_served', tonumber(redis.call('HGET', route_limits, 'not_served_until_ms') or 0))
-if open then
-  wait('breaker_open', tonumber(breaker[2] or 0))
-  if holder ~= token then
-    wait('probe_out', lease_until)
+-- take enters a granted call in all scopes.
+local function take(token, at, tokens, ends_ms)
+  for _, scope in ipairs(scopes) do
+    if scope.request_us > 0 then
+      scope.requests = math.max(scope.requests, at) + scope.request_us
+      set(scope, 'requests_until_us', scope.requests)
+    end
+    if scope.token_us > 0 then
+      scope.tokens = math.max(scope.tokens, at) + tokens * scope.token_us
+      set(scope, 'tokens_until_us', scope.tokens)
+    end
+    if scope.most > 0 then
+      if redis.call('ZADD', scope.permits, ends_ms, token) == 1 then
+        scope.used = scope.used + 1
+      end
+      scope.took = true
+    end
   end
 end
-wait('cooldown', tonumber(redis.call('HGET', model_limits, 'cooldown_until_ms') or 0))
 
-if reason ~= '' then
-  return {0, reason, free_at - now, generation, 0}
-end
-if not open then
-  return {1, '', 0, generation, 0}
+local function ask(token, lease_ms, patience_ms, tokens, rank, grown_us, most_us)
+  local reason, wait_ms = unlimited(token, patience_ms)
+  if reason ~= '' then
+    return {0, reason, wait_ms, 0, wait_ms, 0, 0}
+  end
+  local at, family, number, slot_us = start(tokens)
+  local scope = scopes[number]
+  wait_ms = math.ceil((at - now_us) / 1000)
+  if number > 0 and not waits(scope, at - now_us, slot_us, rank, grown_us, most_us) then
+    return {0, family, wait_ms, number, math.ceil((math.max(scope.ticket, at) - now_us) / 1000), math.ceil(slot_us), 0}
+  end
+  number = exhausted(token)
+  if number then
+    -- Nobody knows when a call ends; as many end in the time that one takes as there are permits.
+    scope = scopes[number]
+    slot_us = math.ceil(latency_us / scope.most)
+    wait_ms = math.max(500, math.ceil(slot_us / 1000))
+    return {0, 'permits', wait_ms, number, math.max(wait_ms, math.ceil((scope.ticket - now_us) / 1000)), slot_us, 0}
+  end
+
+  local ends_ms = now + wait_ms + lease_ms
+  take(token, at, tokens, ends_ms)
+  if not open then
+    if ramp_until > now then
+      ramp_used = ramp_used + 1
+      redis.call('HSET', endpoint, 'ramp_stage', ramp_stage, 'ramp_used', ramp_used)
+    end
+    return {1, '', wait_ms, 0, 0, 0, 0}
+  end
+  -- A command that a client sends again after a broken connection finds its own lease, and leaves it as it is: the
+  -- holder reckons from the first sending.
+  if holder ~= token or lease_until <= now then
+    holder, lease_until = token, ends_ms
+    redis.call('HSET', endpoint, 'probe', token, 'probe_until_ms', ends_ms)
+    redis.call('HINCRBY', endpoint, 'probes', 1)
+  end
+  return {1, '', wait_ms, 0, 0, 0, 1}
 end
 
--- A command that a client sends again after a broken connection finds its own lease, and leaves it as it is: the
--- holder reckons from the first sending.
-if holder ~= token or lease_until <= now then
-  redis.call('HSET', endpoint, 'probe', token, 'probe_until_ms', now + lease_ms)
-  redis.call('HINCRBY', endpoint, 'probes', 1)
+local replies = {tonumber(breaker[3] or 0), breaker[7] or ''}
+for i = 5 * scope_count + 1, #given, 7 do
+  replies[#replies + 1] = ask(given[i], tonumber(given[i + 1]), tonumber(given[i + 2]), tonumber(given[i + 3]),
+    tonumber(given[i + 4]), tonumber(given[i + 5]), tonumber(given[i + 6]))
 end
-return {1, '', 0, generation, 1}
+
+for _, scope in ipairs(scopes) do
+  for field, value in pairs(scope.changed) do
+    redis.call('HSET', scope.clocks, field, value)
+  end
+  if scope.took then
+    redis.call('ZREMRANGEBYSCORE', scope.permits, '-inf', now)
+  end
+end
+return replies

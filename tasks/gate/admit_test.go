@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/redistest"
@@ -75,7 +76,7 @@ func TestAdmitSentTwiceIsOneProbe(t *testing.T) {
 			first := b.probe(t, routeA)
 			b.advance(t, 5*time.Minute)
 			before := b.snapshot(t)
-			again, err := b.Admit(t.Context(), routeA, first.Token, testLease)
+			again, err := b.Admit(t.Context(), routeA, asking(first.Token))
 			require.NoError(t, err)
 			assert.True(t, again.Granted && again.Probe)
 			assert.Equal(t, before, b.snapshot(t), "the lease is the first one still")
@@ -126,7 +127,7 @@ func TestPeriodsEndByTheServersClock(t *testing.T) {
 	require.Equal(t, ReasonBreakerOpen, refusal.Reason)
 	require.LessOrEqual(t, refusal.RetryIn, settings.Recovery)
 	time.Sleep(refusal.RetryIn)
-	first, err := b.Admit(t.Context(), routeA, "first", lease)
+	first, err := b.Admit(t.Context(), routeA, Ask{Token: "first", Lease: lease, Priority: tasks.PriorityBulk})
 	require.NoError(t, err)
 	require.True(t, first.Probe, "a refused call is granted when it was told to come back")
 
@@ -147,13 +148,13 @@ func TestProbeIsValidForLessThanItsLease(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		client, _ := redistest.InBubble(t)
-		g := New(client, keyspace.New(""), catalog.Breaker{})
-		admission, err := g.Admit(t.Context(), routeA, "one", 30*time.Second)
+		g := New(client, keyspace.New(""), &catalog.Catalog{Breaker: catalog.Breaker{}})
+		admission, err := g.Admit(t.Context(), routeA, Ask{Token: "one", Lease: 30 * time.Second, Priority: tasks.PriorityBulk})
 		require.NoError(t, err)
 		_, err = g.Settle(t.Context(), admission.Outcome(Trip))
 		require.NoError(t, err)
 		time.Sleep(10*time.Minute - time.Millisecond)
-		admission, err = g.Admit(t.Context(), routeA, "two", 30*time.Second)
+		admission, err = g.Admit(t.Context(), routeA, Ask{Token: "two", Lease: 30 * time.Second, Priority: tasks.PriorityBulk})
 		require.NoError(t, err)
 		assert.False(t, admission.Granted)
 		assert.False(t, admission.Valid(time.Now()))
@@ -161,7 +162,7 @@ func TestProbeIsValidForLessThanItsLease(t *testing.T) {
 		time.Sleep(admission.RetryIn)
 
 		asked := time.Now()
-		admission, err = g.Admit(t.Context(), routeA, "three", 30*time.Second)
+		admission, err = g.Admit(t.Context(), routeA, Ask{Token: "three", Lease: 30 * time.Second, Priority: tasks.PriorityBulk})
 		require.NoError(t, err)
 		require.True(t, admission.Probe)
 		assert.True(t, admission.Valid(asked.Add(29*time.Second)))
@@ -172,14 +173,14 @@ func TestProbeIsValidForLessThanItsLease(t *testing.T) {
 
 func TestAdmitRefusesWhatItCannotUse(t *testing.T) {
 	t.Parallel()
-	g := New(redis.NewClient(redistest.Options("127.0.0.1:1")), keyspace.New(""), testSettings)
-	_, err := g.Admit(t.Context(), routeA, "", time.Minute)
+	g := New(redis.NewClient(redistest.Options("127.0.0.1:1")), keyspace.New(""), &catalog.Catalog{Breaker: testSettings})
+	_, err := g.Admit(t.Context(), routeA, Ask{Token: "", Lease: time.Minute, Priority: tasks.PriorityBulk})
 	require.ErrorContains(t, err, "admit small@acme-eu: the attempt has no token")
-	_, err = g.Admit(t.Context(), routeA, "one", time.Millisecond)
+	_, err = g.Admit(t.Context(), routeA, Ask{Token: "one", Lease: time.Millisecond, Priority: tasks.PriorityBulk})
 	require.ErrorContains(t, err, "a probe lease must last at least 10ms, got 1ms")
 
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err = g.Admit(ctx, routeA, "one", time.Minute)
+	_, err = g.Admit(ctx, routeA, Ask{Token: "one", Lease: time.Minute, Priority: tasks.PriorityBulk})
 	require.ErrorContains(t, err, "admit small@acme-eu: ask Redis: ")
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/redistest"
 )
@@ -56,7 +58,7 @@ func BenchmarkGate(b *testing.B) {
 		name   string
 		client redis.UniversalClient
 	}{{"client", client}, {"pipelined", pipelined}} {
-		g := New(face.client, keyspace.New("bench:"+face.name+":"), testSettings)
+		g := New(face.client, keyspace.New("bench:"+face.name+":"), &catalog.Catalog{Breaker: testSettings})
 		for _, operation := range []struct {
 			name string
 			run  func() error
@@ -65,14 +67,14 @@ func BenchmarkGate(b *testing.B) {
 				return rateLimit.Run(ctx, face.client, []string{"bench:rate"}, 1e9, 1e9, 60, 1).Err()
 			}},
 			{"admit", func() error {
-				_, err := g.Admit(ctx, routeA, "token", time.Minute)
+				_, err := g.Admit(ctx, routeA, Ask{Token: "token", Lease: time.Minute, Priority: tasks.PriorityBulk})
 				return err
 			}},
 			{"settle", func() error {
 				return settle(g, Admission{Route: routeA, Token: newToken()})
 			}},
 			{"admit+settle", func() error {
-				admission, err := g.Admit(ctx, routeA, newToken(), time.Minute)
+				admission, err := g.Admit(ctx, routeA, Ask{Token: newToken(), Lease: time.Minute, Priority: tasks.PriorityBulk})
 				if err != nil {
 					return err
 				}

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/redistest"
 )
@@ -74,7 +75,7 @@ func TestConcurrentAsksGetOneProbe(t *testing.T) {
 		for i := range admissions {
 			wg.Go(func() {
 				token := fmt.Sprintf("attempt-%d-%d", round, i)
-				admission, err := b.Admit(context.Background(), routeA, token, testLease)
+				admission, err := b.Admit(context.Background(), routeA, asking(token))
 				assert.NoError(t, err)
 				admissions[i] = admission
 			})
@@ -105,7 +106,7 @@ func TestBrokenConnectionsCountNothingTwice(t *testing.T) {
 	settings := testSettings
 	settings.Failures = 1 << 30
 	b := newBundle(realStoreOf(client), settings)
-	worker := New(pipelined, b.keys, settings)
+	worker := New(pipelined, b.keys, &catalog.Catalog{Breaker: settings})
 
 	ctx, stop := context.WithCancel(t.Context())
 	var hostile, workers sync.WaitGroup
@@ -188,9 +189,9 @@ func TestCluster(t *testing.T) {
 	t.Cleanup(func() { _ = pipelined.Close() })
 
 	for _, client := range []redis.UniversalClient{cluster, pipelined} {
-		g := New(client, keyspace.New(fmt.Sprintf("cluster%T:", client)), testSettings)
+		g := New(client, keyspace.New(fmt.Sprintf("cluster%T:", client)), &catalog.Catalog{Breaker: testSettings})
 		require.NoError(t, g.Load(t.Context()))
-		admission, err := g.Admit(t.Context(), routeA, "one", testLease)
+		admission, err := g.Admit(t.Context(), routeA, asking("one"))
 		require.NoError(t, err)
 		outcome := admission.Outcome(TripAccount)
 		outcome.AccountEndpoints = acmeEndpoints

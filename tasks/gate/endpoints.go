@@ -34,6 +34,10 @@ type EndpointState struct {
 	Until time.Time
 	// ProbeUntil is when the lease of the probe that is out ends, by the clock of Redis. Zero when none is out.
 	ProbeUntil time.Time
+	// Cause is the class of the failure that opened the breaker. Empty when closed, and after one opened by hand.
+	Cause string
+	// RampUntil is when everything is admitted again after a recovery, by the clock of Redis. Zero without a ramp.
+	RampUntil time.Time
 	// Generation counts the changes of the state.
 	Generation int64
 	// Forced tells that somebody made the state by hand (Open, Close), and that nothing has changed it since.
@@ -54,6 +58,7 @@ type EndpointState struct {
 var stateFields = []string{
 	"state", "until_ms", "probe", "probe_until_ms", "generation", "consecutive_failures", "consecutive_successes",
 	"latency_us", "calls", "successes", "failures", "trips", "probes", "reopenings", "recoveries", "forced_generation",
+	"cause", "ramp_until_ms",
 }
 
 // Endpoints reads the breakers of the endpoints, in their order, in one round trip. An endpoint that was never called
@@ -88,7 +93,7 @@ func parseEndpoint(values []any, now time.Time) (EndpointState, error) {
 	texts, numbers := map[string]string{}, map[string]int64{}
 	for i, field := range stateFields {
 		text, _ := values[i].(string)
-		if field == "state" || field == "probe" || text == "" {
+		if field == "state" || field == "probe" || field == "cause" || text == "" {
 			texts[field] = text
 			continue
 		}
@@ -109,9 +114,13 @@ func parseEndpoint(values []any, now time.Time) (EndpointState, error) {
 	}
 	if texts["state"] == string(StateOpen) {
 		state.Until, state.State = time.UnixMilli(numbers["until_ms"]), StateOpen
+		state.Cause = texts["cause"]
 		if !now.Before(state.Until) {
 			state.State = StateHalfOpen
 		}
+	}
+	if until := time.UnixMilli(numbers["ramp_until_ms"]); now.Before(until) {
+		state.RampUntil = until
 	}
 	if until := time.UnixMilli(numbers["probe_until_ms"]); texts["probe"] != "" && now.Before(until) {
 		state.ProbeUntil = until

@@ -8,7 +8,8 @@
 -- RETURNS  {state before: open or closed, generation}
 -- CLOCK    the server's TIME
 -- WRITES   always: state, until_ms, generation, the lease, and forced_generation, the generation that it made. While
---          that is still the breaker's, its state is the one that was asked for
+--          that is still the breaker's, its state is the one that was asked for. What remains of a ramp, of periods
+--          that doubled and of a cause is taken away
 
 local endpoint = KEYS[1]
 local state, period_ms = ARGV[1], tonumber(ARGV[2])
@@ -23,4 +24,5 @@ local until_ms = state == 'open' and now + period_ms or 0
 
 redis.call('HSET', endpoint, 'state', state, 'until_ms', until_ms, 'generation', generation,
   'forced_generation', generation, 'probe', '', 'probe_until_ms', 0)
+redis.call('HDEL', endpoint, 'ramp_until_ms', 'ramp_stage', 'ramp_used', 'doubled', 'cause')
 return {before, generation}

@@ -5,6 +5,10 @@
 // the breaker or opens it again. Beside the breakers stand the cooldown of a model on an account, after a 429, and
 // the memory that an endpoint does not serve a model.
 //
+// Limits of requests and tokens are clocks (GCRA) and those of concurrency permits, for an account, a model on it, an
+// endpoint, a model at it: all hold at once. A call that a clock lets through within some seconds is admitted at once,
+// to begin then: nobody polls. What would have to wait longer is refused and goes back to the queue, with a ticket.
+//
 // Each call is admitted (Admit), made, and settled (Settle), each time under a token of its own. Both scripts may be
 // run twice without harm, as they are when a connection breaks before the answer: an attempt is settled once. Every
 // change of a breaker's state increments its generation; the report of a call that was admitted under another one is
@@ -12,10 +16,10 @@
 package gate
 
 import (
-	"cmp"
 	"context"
 	_ "embed"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -30,13 +34,16 @@ var (
 	admitSource string
 	//go:embed settle.lua
 	settleSource string
-	//go:embed succeed.lua
-	succeedSource string
+	//go:embed ticket.lua
+	ticketSource string
 
-	admitScript   = redis.NewScript(admitSource)
-	settleScript  = redis.NewScript(settleSource)
-	succeedScript = redis.NewScript(succeedSource)
+	admitScript  = redis.NewScript(admitSource)
+	settleScript = redis.NewScript(settleSource)
+	ticketScript = redis.NewScript(ticketSource)
 )
+
+// mostTogether bounds the calls that are admitted or settled by one script.
+const mostTogether = 128
 
 // remembered is how many settled tokens an endpoint keeps to tell a repeated report from a new one. A report is
 // repeated after a broken connection, at most some seconds later or, while Redis is away, with nothing else settled
@@ -56,27 +63,25 @@ func (r Route) String() string { return r.Model + "@" + r.Endpoint }
 type Gate struct {
 	client   redis.UniversalClient
 	keys     keyspace.Keyspace
+	catalog  *catalog.Catalog
 	settings catalog.Breaker
+	limited  sync.Map // Route to []scope
 
-	admissions *gather.Group[Route, question, Admission]
-	successes  *gather.Group[Endpoint, Outcome, Transition]
+	admissions *gather.Group[Route, Ask, Admission]
+	reports    *gather.Group[Route, Outcome, Transition]
+	permits    waiters
 }
 
 // New returns the gate to the state under keys. The client may be a *redis.Client, a *redis.ClusterClient or a
-// *redis.AutoPipeliner. A zero field of settings means its documented default.
-func New(client redis.UniversalClient, keys keyspace.Keyspace, settings catalog.Breaker) *Gate {
-	g := &Gate{client: client, keys: keys, settings: catalog.Breaker{
-		Failures:     cmp.Or(settings.Failures, 5),
-		Recovery:     cmp.Or(settings.Recovery, time.Minute),
-		LongRecovery: cmp.Or(settings.LongRecovery, 10*time.Minute),
-		Cooldown:     cmp.Or(settings.Cooldown, 5*time.Second),
-		NotServed:    cmp.Or(settings.NotServed, 10*time.Minute),
-	}}
-	g.admissions = gather.New(mostTogether, func(route Route, asked []question) ([]Admission, error) {
-		return g.admitAll(context.Background(), route, asked)
+// *redis.AutoPipeliner. Of the catalog it takes the limits and the settings of the breakers, of which a zero field means
+// its documented default.
+func New(client redis.UniversalClient, keys keyspace.Keyspace, c *catalog.Catalog) *Gate {
+	g := &Gate{client: client, keys: keys, catalog: c, settings: c.Breaker.WithDefaults()}
+	g.admissions = gather.New(mostTogether, func(route Route, asks []Ask) ([]Admission, error) {
+		return g.admitAll(context.Background(), route, asks)
 	})
-	g.successes = gather.New(mostTogether, func(_ Endpoint, outcomes []Outcome) ([]Transition, error) {
-		return g.succeedAll(context.Background(), outcomes)
+	g.reports = gather.New(mostTogether, func(route Route, outcomes []Outcome) ([]Transition, error) {
+		return g.settleAll(context.Background(), route, outcomes)
 	})
 	return g
 }
@@ -84,7 +89,7 @@ func New(client redis.UniversalClient, keys keyspace.Keyspace, settings catalog.
 // Load loads the scripts into Redis, so that the first pipelined report need not be sent twice (see PipeSettle).
 // Nothing depends on it.
 func (g *Gate) Load(ctx context.Context) error {
-	for _, script := range []*redis.Script{admitScript, settleScript, succeedScript} {
+	for _, script := range []*redis.Script{admitScript, settleScript, ticketScript} {
 		if err := script.Load(ctx, g.client).Err(); err != nil {
 			return fmt.Errorf("load the gate's scripts into Redis: %w", err)
 		}

@@ -27,6 +27,8 @@ type breaker struct {
 	holder     string
 	leaseUntil time.Duration
 
+	doubled int64 // probes that failed since it opened
+
 	state EndpointState // the counts only
 }
 
@@ -83,16 +85,16 @@ func (f *fleet) admit(route Route, token string, lease time.Duration) Admission 
 func (f *fleet) settle(o Outcome) Transition {
 	b := f.breaker(o.Route.Account, o.Route.Endpoint)
 	holds := b.holder == o.Token
-	if o.Effect != Release && f.settled[o.Token] {
+	if f.settled[o.Token] {
 		return Transition{Generation: b.generation, Duplicate: true}
 	}
+	f.settled[o.Token] = true
 	if holds {
 		b.holder, b.leaseUntil = "", 0
 	}
 	if o.Effect == Release {
 		return Transition{Generation: b.generation}
 	}
-	f.settled[o.Token] = true
 	b.state.Calls++
 	answer := Transition{Late: o.Generation != b.generation || b.open && !holds}
 	switch o.Effect {
@@ -121,7 +123,7 @@ func (f *fleet) force(endpoint Endpoint, open bool, period time.Duration) (chang
 	changed = b.open != open
 	b.generation++
 	b.forced = b.generation
-	b.open, b.until, b.holder, b.leaseUntil = open, 0, "", 0
+	b.open, b.until, b.holder, b.leaseUntil, b.doubled = open, 0, "", 0, 0
 	if open {
 		b.until = f.now + period
 	}
@@ -151,7 +153,7 @@ func (b *breaker) succeed(late bool, latency time.Duration) Change {
 	if !b.open {
 		return Unchanged
 	}
-	b.open, b.until = false, 0
+	b.open, b.until, b.doubled = false, 0, 0
 	b.generation++
 	b.state.Recoveries++
 	return Closed
@@ -169,10 +171,12 @@ func (b *breaker) fail(late bool, threshold int, until time.Duration) Change {
 	case b.open:
 		change = Reopened
 		b.state.Reopenings++
+		b.doubled++
 	case b.state.ConsecutiveFailures < int64(threshold):
 		return Unchanged
 	default:
 		b.state.Trips++
+		b.doubled = 0
 	}
 	b.open, b.until = true, until
 	b.generation++
@@ -200,7 +204,7 @@ func (f *fleet) openOthers(o Outcome, until time.Duration) (opened []string) {
 func (b *breaker) stored() map[string]string {
 	fields := map[string]string{}
 	for field, value := range map[string]int64{
-		"generation": b.generation, "forced_generation": b.forced, "calls": b.state.Calls, "successes": b.state.Successes, "failures": b.state.Failures,
+		"generation": b.generation, "forced_generation": b.forced, "doubled": b.doubled, "calls": b.state.Calls, "successes": b.state.Successes, "failures": b.state.Failures,
 		"consecutive_failures": b.state.ConsecutiveFailures, "consecutive_successes": b.state.ConsecutiveSuccesses,
 		"trips": b.state.Trips, "probes": b.state.Probes, "reopenings": b.state.Reopenings,
 		"recoveries": b.state.Recoveries, "latency_us": b.state.Latency.Microseconds(),

@@ -19,7 +19,7 @@ var (
 // A script's header is its contract: what it documents is what the body takes, once, before anything else.
 func TestHeadersMatchScripts(t *testing.T) {
 	t.Parallel()
-	for name, source := range map[string]string{"admit": admitSource, "settle": settleSource, "succeed": succeedSource, "force": forceSource} {
+	for name, source := range map[string]string{"admit": admitSource, "settle": settleSource, "ticket": ticketSource, "force": forceSource} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			header, body := splitHeader(source)
@@ -64,15 +64,23 @@ func splitHeader(source string) (header, body []string) {
 
 func TestUnexpectedRepliesAreErrors(t *testing.T) {
 	t.Parallel()
+	fine := []any{int64(1), "", int64(0), int64(0), int64(0), int64(0), int64(0)}
+	_, err := parseAdmissions([]any{int64(3), "", fine}, 1, 0)
+	require.NoError(t, err)
 	for _, reply := range [][]any{
 		{},
-		{int64(1), "", int64(0), int64(0)},
-		{"1", "", int64(0), int64(0), int64(0)},
-		{int64(1), "cooldown", int64(0), int64(0), int64(0)},
-		{int64(0), "", int64(0), int64(0), int64(0)},
-		{int64(1), "", nil, int64(0), int64(0)},
+		{int64(3), ""},
+		{"3", "", fine},
+		{int64(3), "", fine, fine},
+		{int64(3), "", "fine"},
+		{int64(3), "", fine[:6]},
+		{int64(3), "", []any{"1", "", int64(0), int64(0), int64(0), int64(0), int64(0)}},
+		{int64(3), "", []any{int64(1), "cooldown", int64(0), int64(0), int64(0), int64(0), int64(0)}},
+		{int64(3), "", []any{int64(0), "", int64(0), int64(0), int64(0), int64(0), int64(0)}},
+		{int64(3), "", []any{int64(0), "requests", int64(9), int64(1), int64(9), int64(9), int64(0)}},
+		{int64(3), "", []any{int64(1), "", nil, int64(0), int64(0), int64(0), int64(0)}},
 	} {
-		_, err := parseAdmission(reply)
+		_, err := parseAdmissions(reply, 1, 0)
 		assert.ErrorIs(t, err, errReply, "%v", reply)
 	}
 	for _, reply := range [][]any{

@@ -35,6 +35,9 @@ const (
 	NotServed Effect = "not_served"
 )
 
+// Unknown is a number of which the provider has said nothing.
+const Unknown = -1
+
 // Effects lists every effect.
 func Effects() []Effect {
 	return []Effect{Success, Failure, Ignore, Release, Trip, TripAccount, Throttle, NotServed}
@@ -49,6 +52,14 @@ type Outcome struct {
 	Generation int64
 	// Latency is that of a Success.
 	Latency time.Duration
+	// Cause is the class of a failure, shown while the breaker is open for it.
+	Cause string
+	// Admitted are the tokens that the call was admitted with, Tokens those that count: the clocks are set right by the
+	// difference. A Release gives all back.
+	Admitted, Tokens int
+	// RemainingRequests and RemainingTokens are what the provider says is left in the minute, or Unknown. Where it is
+	// less than may begin at once by the clocks, these wait.
+	RemainingRequests, RemainingTokens int
 	// For is how long the effect lasts: the cooldown of a Throttle (its Retry-After), the memory of NotServed, the time
 	// a Failure, Trip or TripAccount keeps the breaker open. Defaults to the settings'; so do times that have passed.
 	// Cooldowns and memories are never shortened, nor are the other breakers that TripAccount finds open.
@@ -86,21 +97,20 @@ type Transition struct {
 }
 
 // Settle reports what came of an admitted call. It may be repeated until it succeeds: an attempt is settled once.
-// Successes that are reported at the same time travel together.
-func (g *Gate) Settle(ctx context.Context, outcome Outcome) (Transition, error) {
+// Reports on one route that are given at the same time travel together.
+func (g *Gate) Settle(_ context.Context, outcome Outcome) (Transition, error) {
 	if err := outcome.validate(); err != nil {
 		return Transition{}, err
 	}
-	if outcome.Effect != Success {
-		return g.settleOne(ctx, outcome)
-	}
-	endpoint := Endpoint{Account: outcome.Route.Account, Name: outcome.Route.Endpoint}
-	return g.successes.Ask(endpoint, outcome)
+	transition, err := g.reports.Ask(outcome.Route, outcome)
+	g.permits.next(outcome.Route.Account)
+	return transition, err
 }
 
-func (g *Gate) settleOne(ctx context.Context, outcome Outcome) (Transition, error) {
-	keys, args, others := g.settleArguments(outcome)
-	return readTransition(settleScript.Run(ctx, g.client, keys, args...), outcome, others)
+// settleAll reports several calls on one route in one script.
+func (g *Gate) settleAll(ctx context.Context, route Route, outcomes []Outcome) ([]Transition, error) {
+	keys, args, others := g.settleArguments(route, outcomes)
+	return readTransitions(settleScript.Run(ctx, g.client, keys, args...), route, len(outcomes), others)
 }
 
 // PendingSettle is a report that travels in a pipeline.
@@ -117,7 +127,7 @@ type PendingSettle struct {
 func (g *Gate) PipeSettle(ctx context.Context, pipe redis.Cmdable, outcome Outcome) *PendingSettle {
 	pending := &PendingSettle{gate: g, outcome: outcome, err: outcome.validate()}
 	if pending.err == nil {
-		keys, args, others := g.settleArguments(outcome)
+		keys, args, others := g.settleArguments(outcome.Route, []Outcome{outcome})
 		pending.cmd, pending.others = settleScript.EvalSha(ctx, pipe, keys, args...), others
 	}
 	return pending
@@ -132,7 +142,12 @@ func (p *PendingSettle) Result(ctx context.Context) (Transition, error) {
 	if err := p.cmd.Err(); errors.Is(err, redis.ErrNoScript) || redis.HasErrorPrefix(err, "NOSCRIPT") {
 		return p.gate.Settle(ctx, p.outcome)
 	}
-	return readTransition(p.cmd, p.outcome, p.others)
+	p.gate.permits.next(p.outcome.Route.Account)
+	transitions, err := readTransitions(p.cmd, p.outcome.Route, 1, p.others)
+	if err != nil {
+		return Transition{}, err
+	}
+	return transitions[0], nil
 }
 
 func (o Outcome) validate() error {
@@ -147,27 +162,45 @@ func (o Outcome) validate() error {
 	return nil
 }
 
-// settleArguments are those of settle.lua, and the endpoints that stand behind KEYS[5..].
-func (g *Gate) settleArguments(o Outcome) (keys []string, args []any, others []string) {
-	keys = []string{
-		g.keys.Endpoint(o.Route.Account, o.Route.Endpoint),
-		g.keys.EndpointSettled(o.Route.Account, o.Route.Endpoint),
-		g.keys.ModelLimits(o.Route.Account, o.Route.Model),
-		g.keys.EndpointModelLimits(o.Route.Account, o.Route.Endpoint, o.Route.Model),
+// settleArguments are those of settle.lua, and the account's other endpoints.
+func (g *Gate) settleArguments(route Route, outcomes []Outcome) (keys []string, args []any, others []string) {
+	scopes, b := g.scopes(route), g.settings
+	keys = g.limitKeys([]string{
+		g.keys.Endpoint(route.Account, route.Endpoint),
+		g.keys.EndpointSettled(route.Account, route.Endpoint),
+		g.keys.ModelLimits(route.Account, route.Model),
+		g.keys.EndpointModelLimits(route.Account, route.Endpoint, route.Model),
+	}, scopes)
+	rates := time.Duration(0)
+	if b.FailureRate > 0 || b.SlowRate > 0 {
+		rates = b.Window
 	}
-	if o.Effect == TripAccount {
+	args = limitArguments([]any{
+		len(scopes), said(scopes), b.Failures, remembered, milliseconds(b.RecoveryMax), milliseconds(*b.Ramp),
+		milliseconds(rates), b.MinCalls, b.FailureRate, b.SlowCall.Microseconds(), b.SlowRate,
+	}, scopes)
+	for _, o := range outcomes {
+		args = append(args, o.Token, o.Generation, string(o.Effect), o.Latency.Microseconds(), milliseconds(g.period(o)),
+			o.For <= 0, o.cause(), o.Admitted, o.Tokens, o.RemainingRequests, o.RemainingTokens)
+		if o.Effect != TripAccount || len(others) > 0 {
+			continue
+		}
 		for _, endpoint := range o.AccountEndpoints {
-			if endpoint != o.Route.Endpoint {
+			if endpoint != route.Endpoint {
 				others = append(others, endpoint)
-				keys = append(keys, g.keys.Endpoint(o.Route.Account, endpoint))
+				keys = append(keys, g.keys.Endpoint(route.Account, endpoint))
 			}
 		}
 	}
-	args = []any{
-		o.Token, o.Generation, string(o.Effect), o.Latency.Microseconds(), g.settings.Failures,
-		milliseconds(g.period(o)), remembered,
-	}
 	return keys, args, others
+}
+
+// cause is what is said of a breaker that opens by the outcome.
+func (o Outcome) cause() string {
+	if o.Effect == Success {
+		return "slow" // calls that succeed open a breaker by their rate only
+	}
+	return o.Cause
 }
 
 // period is how long the effect lasts; 0 for those that do not.
@@ -176,7 +209,7 @@ func (g *Gate) period(o Outcome) time.Duration {
 		return o.For
 	}
 	switch o.Effect {
-	case Failure:
+	case Failure, Success:
 		return g.settings.Recovery
 	case Trip, TripAccount:
 		return g.settings.LongRecovery
@@ -184,21 +217,28 @@ func (g *Gate) period(o Outcome) time.Duration {
 		return g.settings.Cooldown
 	case NotServed:
 		return g.settings.NotServed
-	case Success, Ignore, Release:
+	case Ignore, Release:
 	}
 	return 0
 }
 
-func readTransition(cmd *redis.Cmd, o Outcome, others []string) (Transition, error) {
-	reply, err := cmd.Slice()
+// readTransitions reads one reply of settle.lua for each report.
+func readTransitions(cmd *redis.Cmd, route Route, reports int, others []string) ([]Transition, error) {
+	replies, err := cmd.Slice()
 	if err != nil {
-		return Transition{}, fmt.Errorf("settle %s as %s in Redis: %w", o.Route, o.Effect, err)
+		return nil, fmt.Errorf("settle %d calls on %s in Redis: %w", reports, route, err)
 	}
-	transition, err := parseTransition(reply, others)
-	if err != nil {
-		return Transition{}, fmt.Errorf("settle %s as %s: %w", o.Route, o.Effect, err)
+	if len(replies) != reports {
+		return nil, fmt.Errorf("settle %d calls on %s: %w (%d values)", reports, route, errReply, len(replies))
 	}
-	return transition, nil
+	transitions := make([]Transition, reports)
+	for i, reply := range replies {
+		values, _ := reply.([]any)
+		if transitions[i], err = parseTransition(values, others); err != nil {
+			return nil, fmt.Errorf("settle %s: %w", route, err)
+		}
+	}
+	return transitions, nil
 }
 
 // parseTransition reads {counted|late|duplicate|released, change, generation, i...}, each i an index of others from 1.

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/redistest"
 )
@@ -102,7 +103,7 @@ func TestFiveFailuresOfAllWorkersOpen(t *testing.T) {
 			t.Parallel()
 			s := start(t)
 			one := newBundle(s, testSettings)
-			two := &bundle{Gate: New(s.client, one.keys, testSettings), store: s, prefix: one.prefix, tokens: 1000}
+			two := &bundle{Gate: New(s.client, one.keys, &catalog.Catalog{Breaker: testSettings}), store: s, prefix: one.prefix, tokens: 1000}
 			workers := []*bundle{one, two}
 			for i := range 5 {
 				assert.Equal(t, StateClosed, one.state(t, routeA).State)
@@ -219,7 +220,7 @@ func TestReportGivenTwiceCountsOnce(t *testing.T) {
 				first := b.settle(t, outcome)
 				before := b.snapshot(t)
 				again := b.settle(t, outcome)
-				assert.Equal(t, effect != Release, again.Duplicate, "%s", effect)
+				assert.True(t, again.Duplicate, "%s", effect)
 				assert.Equal(t, Unchanged, again.Change)
 				assert.Equal(t, first.Generation, again.Generation)
 				assert.Empty(t, again.OthersOpened)
@@ -333,7 +334,7 @@ func TestLatencyAverage(t *testing.T) {
 func TestSettleRefusesWhatItCannotUse(t *testing.T) {
 	t.Parallel()
 	client, _ := redistest.Embedded(t)
-	g := New(client, keyspace.New(""), testSettings)
+	g := New(client, keyspace.New(""), &catalog.Catalog{Breaker: testSettings})
 	pipe := client.Pipeline()
 	for problem, outcome := range map[string]Outcome{
 		"settle small@acme-eu: the attempt has no token":                  {Route: routeA, Effect: Success},
@@ -349,7 +350,7 @@ func TestSettleRefusesWhatItCannotUse(t *testing.T) {
 
 	require.NoError(t, client.Set(t.Context(), g.keys.Endpoint(routeA.Account, routeA.Endpoint), "no hash", 0).Err())
 	_, err := g.Settle(t.Context(), Outcome{Route: routeA, Token: "one", Effect: Success})
-	require.ErrorContains(t, err, "settle small@acme-eu as success in Redis: ")
+	require.ErrorContains(t, err, "settle 1 calls on small@acme-eu in Redis: ")
 	_, err = g.Endpoints(t.Context(), []Endpoint{{Account: routeA.Account, Name: routeA.Endpoint}})
 	require.ErrorContains(t, err, "read the breakers of 1 endpoints from Redis: ")
 }
@@ -357,7 +358,7 @@ func TestSettleRefusesWhatItCannotUse(t *testing.T) {
 func TestUnreadableBreakerIsNamed(t *testing.T) {
 	t.Parallel()
 	client, _ := redistest.Embedded(t)
-	g := New(client, keyspace.New(""), testSettings)
+	g := New(client, keyspace.New(""), &catalog.Catalog{Breaker: testSettings})
 	require.NoError(t, client.HSet(t.Context(), g.keys.Endpoint("acme", "acme-eu"), "calls", "many").Err())
 	_, err := g.Endpoints(t.Context(), []Endpoint{{Account: "acme", Name: "acme-eu"}})
 	require.EqualError(t, err, `read the breaker of endpoint acme-eu: field calls holds "many", not a whole number`)

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/redistest"
@@ -20,7 +21,8 @@ import (
 
 // The settings of most tests. The periods are so long that a test's own time does not count beside them.
 var testSettings = catalog.Breaker{
-	Failures: 5, Recovery: time.Hour, LongRecovery: 6 * time.Hour, Cooldown: 30 * time.Minute, NotServed: 2 * time.Hour,
+	Failures: 5, Recovery: time.Hour, RecoveryMax: time.Hour, LongRecovery: 6 * time.Hour, Ramp: new(time.Duration),
+	Cooldown: 30 * time.Minute, NotServed: 2 * time.Hour,
 }
 
 const testLease = 20 * time.Minute
@@ -98,7 +100,7 @@ type bundle struct {
 
 func newBundle(s store, settings catalog.Breaker) *bundle {
 	prefix := fmt.Sprintf("test%d:", prefixes.Add(1))
-	return &bundle{Gate: New(s.client, keyspace.New(prefix), settings), store: s, prefix: prefix}
+	return &bundle{Gate: New(s.client, keyspace.New(prefix), &catalog.Catalog{Breaker: settings}), store: s, prefix: prefix}
 }
 
 func (b *bundle) advance(t require.TestingT, by time.Duration) { b.store.advance(t, b.prefix, by) }
@@ -106,9 +108,14 @@ func (b *bundle) advance(t require.TestingT, by time.Duration) { b.store.advance
 // ask asks for admission under a new token.
 func (b *bundle) ask(t require.TestingT, route Route) Admission {
 	b.tokens++
-	admission, err := b.Admit(context.Background(), route, "attempt-"+strconv.Itoa(b.tokens), testLease)
+	admission, err := b.Admit(context.Background(), route, asking("attempt-"+strconv.Itoa(b.tokens)))
 	require.NoError(t, err)
 	return admission
+}
+
+// asking is what the attempt with a token asks in most tests.
+func asking(token string) Ask {
+	return Ask{Token: token, Lease: testLease, Priority: tasks.PriorityBulk}
 }
 
 // admit asks and expects to be granted.

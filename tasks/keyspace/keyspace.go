@@ -48,6 +48,25 @@ func (k Keyspace) EndpointModelLimits(account, endpoint, model string) string {
 	return k.account(account) + ":ep:" + endpoint + ":limits:" + model
 }
 
+// Limits is the clocks of what an account allows, over all endpoints and models or, where they are not empty, at one of
+// them or for one of them: a hash. It is ModelLimits or EndpointModelLimits of the same scope.
+func (k Keyspace) Limits(account, endpoint, model string) string {
+	key := k.account(account)
+	if endpoint != "" {
+		key = k.Endpoint(account, endpoint)
+	}
+	key += ":limits"
+	if model != "" {
+		key += ":" + model
+	}
+	return key
+}
+
+// Permits is the calls that are out of such a scope, by when their permits expire: a sorted set.
+func (k Keyspace) Permits(account, endpoint, model string) string {
+	return k.Limits(account, endpoint, model) + ":permits"
+}
+
 // Index is one shard of an index of job ids: a sorted set. The name is "open" (scored by deadline),
 // "ended" (by end) or "dead" (by death); scores are milliseconds since the epoch.
 func (k Keyspace) Index(shard int, name string) string {

@@ -1,0 +1,205 @@
+package worker
+
+import (
+	"context"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/catalog"
+	"github.com/forebay-queue/forebay/tasks/gate"
+)
+
+const (
+	// waitsInPlace is how often a delivery waits in place before it goes back to the queue all the same, and
+	// waitsForProbe the same while another attempt probes: nobody knows how long that takes.
+	waitsInPlace, waitsForProbe = 10, 3
+	// probePoll is how soon a job looks again that another one's probe keeps from its endpoint: most probes are answered
+	// long before their lease ends.
+	probePoll = 2 * time.Second
+)
+
+// able lists the endpoints of a model that could ever take the job's call, and notes why one could not.
+func (w *walk) able(model string) []*catalog.Endpoint {
+	endpoints := w.worker.catalog.EndpointsFor(model)
+	if !w.worker.limitsTokens {
+		return endpoints
+	}
+	var able []*catalog.Endpoint
+	for _, endpoint := range endpoints {
+		tokens := w.tokens(gate.Route{Account: endpoint.Account, Endpoint: endpoint.Name, Model: model})
+		if scope, tooLarge := w.worker.catalog.TooLarge(endpoint, model, tokens); tooLarge {
+			w.oversize = overLimit(model, scope, tokens)
+			continue
+		}
+		able = append(able, endpoint)
+	}
+	return able
+}
+
+// maxWait is how long a call may wait for the limits of the last endpoint of a model: less than for any that refused it
+// before, and not at all where another model may do it at once. The gate has a horizon of its own.
+func (w *walk) maxWait(model string, refused []refusal) time.Duration {
+	if taskType := w.worker.catalog.TaskTypes[w.job.TaskType]; taskType != nil && taskType.Spill {
+		return 0
+	}
+	wait := w.untilDeadline()
+	for _, r := range refused {
+		if r.route.Model == model && r.admission.Reason.Limited() {
+			wait = min(wait, r.admission.RetryIn)
+		}
+	}
+	return wait
+}
+
+// untilDeadline is what is left of the job's time.
+func (w *walk) untilDeadline() time.Duration {
+	if w.job.Deadline == nil {
+		return math.MaxInt64
+	}
+	return max(0, time.Until(*w.job.Deadline))
+}
+
+// awaitLimits takes a place at the nearest endpoint of a model that met limits only, where the gate has one within its
+// horizon. Otherwise the job waits for it.
+func (w *walk) awaitLimits(ctx context.Context, model string) *conclusion {
+	nearest, found := w.nearest()
+	if !found {
+		return nil
+	}
+	asked := w.refused[len(w.refused)-1]
+	if asked.route != nearest.route && nearest.route.Model == model && clocked(nearest.admission.Reason) {
+		endpoint := w.worker.catalog.Endpoints[nearest.route.Endpoint]
+		if _, end := w.tryEndpoint(ctx, model, endpoint, w.untilDeadline()); end != nil {
+			return end
+		}
+		if w.called {
+			return nil // it was asked and failed: the walk goes on
+		}
+	}
+	return w.deferred()
+}
+
+// clocked tells of a limit at which the gate gives out places ahead of time.
+func clocked(reason gate.Reason) bool {
+	return reason == gate.ReasonRequests || reason == gate.ReasonTokens
+}
+
+// deferred leaves the job until the nearest of its refused routes can be asked again; nil when there is none to wait for.
+func (w *walk) deferred() *conclusion {
+	nearest, found := w.nearest()
+	if !found {
+		return nil
+	}
+	wait := nearest.admission.RetryIn
+	if nearest.admission.Reason == gate.ReasonProbeOut {
+		wait = min(wait, probePoll)
+	}
+	now := time.Now()
+	return &conclusion{wait: wait, refused: &nearest.admission, waiting: tasks.Waiting{
+		Reason: string(nearest.admission.Reason), Route: nearest.route.Model + "@" + nearest.route.Endpoint,
+		Limit: nearest.admission.Limit, Cause: tasks.Class(nearest.admission.Cause),
+		Since: now.UTC(), Until: now.Add(wait).UTC(),
+	}}
+}
+
+// nearest is the refused route whose turn comes first. One that does not serve its model is none.
+func (w *walk) nearest() (refusal, bool) {
+	latest := map[gate.Route]int{}
+	for i, r := range w.refused {
+		if r.admission.Reason != gate.ReasonNotServed {
+			latest[r.route] = i
+		}
+	}
+	var nearest refusal
+	found := false
+	for _, i := range latest {
+		r := w.refused[i]
+		if !found || r.admission.TicketIn < nearest.admission.TicketIn {
+			nearest, found = r, true
+		}
+	}
+	return nearest, found
+}
+
+// inPlace tells whether a delivery that has waited so often sits out this wait on its slot.
+func (c conclusion) inPlace(waits int) bool {
+	switch {
+	case c.refused == nil:
+		return c.wait <= waitInPlace && waits < waitsInPlace
+	case clocked(c.refused.Reason):
+		return false // the gate would have given it a place
+	case c.refused.Reason == gate.ReasonProbeOut:
+		return waits < waitsForProbe
+	}
+	return c.refused.TicketIn <= waitInPlace && waits < waitsInPlace
+}
+
+// sitOut waits in place, for permits in the line of this process. It reports whether it was not cut off.
+func (d *delivery) sitOut(ctx context.Context, end conclusion) bool {
+	if end.refused == nil || end.refused.Reason != gate.ReasonPermits {
+		return d.worker.pauseUnlessDraining(ctx, end.wait)
+	}
+	turn, leave := d.worker.gate.Freed(end.refused.Route.Account)
+	defer leave()
+	timer := time.NewTimer(end.wait)
+	defer timer.Stop()
+	select {
+	case <-d.worker.stopping:
+		return false
+	case <-ctx.Done():
+		return false
+	case <-turn:
+	case <-timer.C:
+	}
+	return true
+}
+
+// returnIn is when a job that waits for the gate is to come back: at the time of its ticket, where it waits for a limit.
+func (d *delivery) returnIn(ctx context.Context, end conclusion) time.Duration {
+	if end.refused == nil || end.refused.Limit == "" {
+		return end.wait
+	}
+	in, err := d.worker.gate.Ticket(ctx, *end.refused)
+	if err != nil {
+		d.worker.log.Warn().Err(err).Str("job", d.job.ID).Msg("the job comes back without a ticket")
+		return end.wait
+	}
+	return in
+}
+
+// waited is how long the job has been due.
+func (d *delivery) waited() time.Duration {
+	due := time.Time{}
+	for _, at := range []*time.Time{d.job.CreatedAt, d.job.RunAt} {
+		if at != nil && at.After(due) {
+			due = *at
+		}
+	}
+	if due.IsZero() {
+		return 0
+	}
+	return time.Since(due)
+}
+
+// tokens are those of a call on a route that limits count: 0 where none does.
+func (d *delivery) tokens(route gate.Route) int {
+	if !d.worker.limitsTokens || !d.worker.gate.CountsTokens(route) {
+		return 0
+	}
+	return d.promptTokens() + d.bound()
+}
+
+func (d *delivery) promptTokens() int { return len(d.job.Request)/4 + 1 }
+
+func (d *delivery) bound() int { return 1024 }
+
+func overLimit(model string, scope catalog.LimitScope, tokens int) *tasks.Failure {
+	return &tasks.Failure{
+		Class: tasks.ClassInvalid, Code: "over_limit",
+		Message: "one call of " + model + " needs " + strconv.Itoa(tokens) + " tokens, its bound included, and " + scope.String() +
+			" allows " + strconv.Itoa(scope.Limits.TokensPerMinute) + " a minute",
+		Hint: "shorten the prompt or lower max_tokens, or raise tokens_per_minute to what the provider allows",
+	}
+}
