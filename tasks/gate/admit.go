@@ -83,6 +83,7 @@ type Admission struct {
 	// has to end by then. Zero unless Probe.
 	ProbeUntil time.Time
 
+	rank  int           // of the priority that was asked for
 	scope int           // the number of the scope that refused
 	slot  time.Duration // what one such call takes of its limit
 }
@@ -148,6 +149,7 @@ func (g *Gate) admitAll(ctx context.Context, route Route, asks []Ask) ([]Admissi
 			admission.ProbeUntil = asked.Add(admission.StartIn + ask.Lease - time.Millisecond - ask.Lease/1000)
 		}
 		if admission.scope > 0 {
+			admission.rank = rank(ask.Priority)
 			admission.Limit = scopes[admission.scope-1].String()
 		}
 	}
@@ -164,7 +166,7 @@ func (g *Gate) Ticket(ctx context.Context, refused Admission) (time.Duration, er
 	}
 	s := scopes[refused.scope-1]
 	reply, err := ticketScript.Run(ctx, g.client, []string{g.keys.Limits(s.Account, s.Endpoint, s.Model)},
-		refused.RetryIn.Microseconds(), refused.slot.Microseconds()).Int64Slice()
+		refused.rank, refused.RetryIn.Microseconds(), refused.slot.Microseconds()).Int64Slice()
 	if err != nil {
 		return 0, fmt.Errorf("take a ticket for %s of %s: ask Redis: %w", refused.Reason, s, err)
 	}

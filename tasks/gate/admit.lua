@@ -17,7 +17,7 @@
 --           0|1}}. Granted: the call may begin in wait_ms. Refused: for the reason, by the scope of that number (0 is
 --           none), for at least wait_ms; the next ticket of that scope is for ticket_ms, and takes slot_us
 -- CLOCK     the server's TIME
--- WRITES    when it grants; and, of critical and default work that has to wait, that there is some
+-- WRITES    when it grants; and, of critical and default work, that there is some
 
 local endpoint, model_limits, route_limits = KEYS[1], KEYS[2], KEYS[3]
 local scope_keys = {unpack(KEYS, 4)}
@@ -45,11 +45,11 @@ for s = 1, scope_count do
   scope.request_us, scope.request_burst_us = tonumber(given[5 * s - 4]), tonumber(given[5 * s - 3])
   scope.token_us, scope.token_burst_us = tonumber(given[5 * s - 2]), tonumber(given[5 * s - 1])
   scope.most = tonumber(given[5 * s])
-  local stands = redis.call('HMGET', scope.clocks, 'requests_until_us', 'tokens_until_us', 'ticket_until_us',
-    'critical_until_us', 'default_until_us', 'aged_until_us')
-  scope.requests, scope.tokens = tonumber(stands[1] or 0), tonumber(stands[2] or 0)
-  scope.ticket, scope.aged = tonumber(stands[3] or 0), tonumber(stands[6] or 0)
+  local stands = redis.call('HMGET', scope.clocks, 'requests_until_us', 'tokens_until_us', 'aged_until_us',
+    'critical_until_us', 'default_until_us', 'ticket0_until_us', 'ticket1_until_us', 'ticket2_until_us')
+  scope.requests, scope.tokens, scope.aged = tonumber(stands[1] or 0), tonumber(stands[2] or 0), tonumber(stands[3] or 0)
   scope.critical, scope.default = tonumber(stands[4] or 0), tonumber(stands[5] or 0)
+  scope.tickets = {tonumber(stands[6] or 0), tonumber(stands[7] or 0), tonumber(stands[8] or 0)}
   if scope.most > 0 then
     scope.used = redis.call('ZCOUNT', scope.permits, '(' .. now, '+inf')
   end
@@ -109,35 +109,44 @@ local function start(tokens)
   return at, family, number, slot_us
 end
 
--- waits tells whether a call may wait so long for a scope. While more urgent work waits there too, the horizon of the
--- less urgent is shorter, and grows with its age; but of ten slots no more than one goes to whoever is only grown.
+-- ticket is the time of the next ticket for a rank: behind those of its own and of more urgent work.
+local function ticket(scope, rank, at)
+  for r = 0, rank do
+    at = math.max(at, scope.tickets[r + 1])
+  end
+  return math.ceil((at - now_us) / 1000)
+end
+
+-- pressed tells that more urgent work than this asks a scope as well.
+local function pressed(scope, rank)
+  return rank > 0 and (scope.critical > now_us or (rank == 2 and scope.default > now_us))
+end
+
+-- waits tells whether a call may wait so long for a scope. Critical work may wait twice as long, so that it finds a place
+-- behind whatever the others have taken. While it asks too, the horizon of default is half and that of bulk one slot; who
+-- has waited long may wait as long as critical work, but only when none of the less urgent got a place within ten slots.
 local function waits(scope, wait_us, slot_us, rank, grown_us, most_us)
   local whole = math.max(horizon_us, 2 * slot_us)
-  local own = whole
-  if rank == 1 and scope.critical > now_us then
-    own = whole / 2
-  elseif rank == 2 and (scope.critical > now_us or scope.default > now_us) then
-    own = slot_us
+  local own = rank == 0 and 2 * whole or whole
+  if pressed(scope, rank) then
+    own = rank == 1 and whole / 2 or slot_us
+    if scope.aged <= now_us then
+      own = math.min(2 * whole, own + grown_us)
+    end
   end
-  if rank < 2 then
-    local field = rank == 0 and 'critical' or 'default'
-    if scope[field] < now_us + pressure_us / 2 then
-      scope[field] = now_us + pressure_us
+  return wait_us <= math.min(own, most_us)
+end
+
+-- press notes that there is critical or default work for the limits.
+local function press(rank)
+  local field = rank == 0 and 'critical' or 'default'
+  for _, scope in ipairs(scopes) do
+    local long_us = math.max(pressure_us, 2 * scope.request_us)
+    if scope[field] < now_us + long_us / 2 then
+      scope[field] = now_us + long_us
       set(scope, field .. '_until_us', scope[field])
     end
   end
-  if wait_us > most_us then
-    return false
-  end
-  if wait_us <= own then
-    return true
-  end
-  if wait_us > math.min(whole, own + grown_us) or scope.aged > now_us then
-    return false
-  end
-  scope.aged = now_us + aged_share * slot_us
-  set(scope, 'aged_until_us', scope.aged)
-  return true
 end
 
 -- permits finds the scope that has none left for the token.
@@ -150,8 +159,12 @@ local function exhausted(token)
 end
 
 -- take enters a granted call in all scopes.
-local function take(token, at, tokens, ends_ms)
+local function take(token, at, tokens, rank, ends_ms)
   for _, scope in ipairs(scopes) do
+    if pressed(scope, rank) then
+      scope.aged = at + aged_share * math.max(scope.request_us, tokens * scope.token_us)
+      set(scope, 'aged_until_us', scope.aged)
+    end
     if scope.request_us > 0 then
       scope.requests = math.max(scope.requests, at) + scope.request_us
       set(scope, 'requests_until_us', scope.requests)
@@ -174,11 +187,14 @@ local function ask(token, lease_ms, patience_ms, tokens, rank, grown_us, most_us
   if reason ~= '' then
     return {0, reason, wait_ms, 0, wait_ms, 0, 0}
   end
+  if rank < 2 then
+    press(rank)
+  end
   local at, family, number, slot_us = start(tokens)
   local scope = scopes[number]
   wait_ms = math.ceil((at - now_us) / 1000)
   if number > 0 and not waits(scope, at - now_us, slot_us, rank, grown_us, most_us) then
-    return {0, family, wait_ms, number, math.ceil((math.max(scope.ticket, at) - now_us) / 1000), math.ceil(slot_us), 0}
+    return {0, family, wait_ms, number, ticket(scope, rank, at), math.ceil(slot_us), 0}
   end
   number = exhausted(token)
   if number then
@@ -186,11 +202,11 @@ local function ask(token, lease_ms, patience_ms, tokens, rank, grown_us, most_us
     scope = scopes[number]
     slot_us = math.ceil(latency_us / scope.most)
     wait_ms = math.max(500, math.ceil(slot_us / 1000))
-    return {0, 'permits', wait_ms, number, math.max(wait_ms, math.ceil((scope.ticket - now_us) / 1000)), slot_us, 0}
+    return {0, 'permits', wait_ms, number, ticket(scope, rank, now_us + wait_ms * 1000), slot_us, 0}
   end
 
   local ends_ms = now + wait_ms + lease_ms
-  take(token, at, tokens, ends_ms)
+  take(token, at, tokens, rank, ends_ms)
   if not open then
     if ramp_until > now then
       ramp_used = ramp_used + 1
