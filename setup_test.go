@@ -54,6 +54,8 @@ var buildBinary = sync.OnceValues(func() (string, error) {
 type site struct {
 	// regions are the provider's, the first the nearest. Defaults to one, "first", that answers at once.
 	regions []simulator.RegionConfig
+	// limits are those of the regions' endpoints. Defaults to none.
+	limits []simulator.Limits
 	// slots are those of each worker. Defaults to 16.
 	slots int
 	// callTimeout is the endpoints' timeout. Defaults to 3s.
@@ -124,8 +126,8 @@ accounts: {sim: {}}
 endpoints:
 `, d.server.URL(), d.site.slots, threshold, recovery)
 	for i, region := range d.site.regions {
-		text += fmt.Sprintf("  %s: {account: sim, url: %q, region: %s, priority: %d, timeout: %s, tries: %d, auth: none, simulated: true}\n",
-			region.Name, provider+"/"+region.Name+"/v1", region.Name, i+1, d.site.callTimeout, max(3-i, 1))
+		text += fmt.Sprintf("  %s: {account: sim, url: %q, region: %s, priority: %d, timeout: %s, tries: %d, auth: none, simulated: true%s}\n",
+			region.Name, provider+"/"+region.Name+"/v1", region.Name, i+1, d.site.callTimeout, max(3-i, 1), d.limitsOf(i))
 	}
 	text += `
 models:
@@ -144,6 +146,15 @@ task_types:
 	var err error
 	d.file, err = config.Load(path)
 	require.NoError(d.t, err)
+}
+
+// limitsOf is what the configuration says of the limits of a region's endpoint.
+func (d *deployment) limitsOf(region int) string {
+	if region >= len(d.site.limits) {
+		return ""
+	}
+	l := d.site.limits[region]
+	return fmt.Sprintf(", limits: {requests_per_minute: %d, tokens_per_minute: %d}", l.RequestsPerMinute, l.TokensPerMinute)
 }
 
 // newProducer returns a way in like that of another process.

@@ -64,7 +64,7 @@ func (w *walk) untilDeadline() time.Duration {
 // awaitLimits takes a place at the nearest endpoint of a model that met limits only, where the gate has one within its
 // horizon. Otherwise the job waits for it.
 func (w *walk) awaitLimits(ctx context.Context, model string) *conclusion {
-	nearest, found := w.nearest()
+	nearest, found := w.nearest(func(a gate.Admission) time.Duration { return a.RetryIn })
 	if !found {
 		return nil
 	}
@@ -88,7 +88,7 @@ func clocked(reason gate.Reason) bool {
 
 // deferred leaves the job until the nearest of its refused routes can be asked again; nil when there is none to wait for.
 func (w *walk) deferred() *conclusion {
-	nearest, found := w.nearest()
+	nearest, found := w.nearest(func(a gate.Admission) time.Duration { return a.TicketIn })
 	if !found {
 		return nil
 	}
@@ -104,8 +104,9 @@ func (w *walk) deferred() *conclusion {
 	}}
 }
 
-// nearest is the refused route whose turn comes first. One that does not serve its model is none.
-func (w *walk) nearest() (refusal, bool) {
+// nearest is the refused route that can be asked again, or whose ticket is, the soonest. One that does not serve its
+// model is none.
+func (w *walk) nearest(when func(gate.Admission) time.Duration) (refusal, bool) {
 	latest := map[gate.Route]int{}
 	for i, r := range w.refused {
 		if r.admission.Reason != gate.ReasonNotServed {
@@ -116,7 +117,7 @@ func (w *walk) nearest() (refusal, bool) {
 	found := false
 	for _, i := range latest {
 		r := w.refused[i]
-		if !found || r.admission.TicketIn < nearest.admission.TicketIn {
+		if !found || when(r.admission) < when(nearest.admission) {
 			nearest, found = r, true
 		}
 	}

@@ -130,7 +130,7 @@ func (w *walk) spills() bool {
 	if taskType := w.worker.catalog.TaskTypes[w.job.TaskType]; taskType != nil && taskType.Spill {
 		return true
 	}
-	nearest, found := w.nearest()
+	nearest, found := w.nearest(func(a gate.Admission) time.Duration { return a.RetryIn })
 	return found && w.job.Deadline != nil && time.Now().Add(nearest.admission.RetryIn).After(*w.job.Deadline)
 }
 
