@@ -22,18 +22,18 @@ import (
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/envelope"
+	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/redistest"
 	"github.com/forebay-queue/forebay/worker"
 )
 
-// scarcity is a worker behind a scarce limit, in fake time.
+// scarcity is a fleet of workers on one Redis, in fake time.
 type scarcity struct {
 	*bench
-	perMinute int
-	asks      *asks
-	queue     *asynq.Client
+	asks  *asks
+	queue *asynq.Client
 }
 
 // asks counts what the gate is asked.
@@ -84,28 +84,37 @@ func (a *asks) see(command redis.Cmder) {
 // it.
 func newScarcity(t *testing.T, perMinute, workers, slots int) *scarcity {
 	t.Helper()
+	return newFleet(t, workers, slots, []simulator.RegionConfig{{
+		Name: "a-1", Answer: simulator.AnswerFixed, Latency: simulator.Distribution{Min: 50 * time.Millisecond, Max: 250 * time.Millisecond},
+		Limits: simulator.Limits{RequestsPerMinute: perMinute},
+	}}, func(c *catalog.Catalog) {
+		c.Accounts["a"].Limits.RequestsPerMinute = perMinute
+		c.Endpoints = map[string]*catalog.Endpoint{"a-1": c.Endpoints["a-1"]}
+	})
+}
+
+// newFleet starts workers of so many slots in fake time.
+func newFleet(
+	t *testing.T, workers, slots int, regions []simulator.RegionConfig, change ...func(*catalog.Catalog),
+) *scarcity {
+	t.Helper()
 	plain, server := redistest.InBubble(t)
 	server.ClockTTL(false) // it looks at all keys with every command, and nothing expires here
 	options := *plain.Options()
 	options.PoolSize = workers*slots + 50
 	client := redis.NewClient(&options)
 	t.Cleanup(func() { _ = client.Close() })
-	s := &scarcity{perMinute: perMinute, asks: newAsks(t), queue: asynq.NewClientFromRedisClient(client)}
+	s := &scarcity{asks: newAsks(t), queue: asynq.NewClientFromRedisClient(client)}
 	client.AddHook(s.asks)
-	sim, err := simulator.New(simulator.Config{MaxJobs: simulator.NoJobs, Regions: []simulator.RegionConfig{{
-		Name: "a-1", Answer: simulator.AnswerFixed, Latency: simulator.Distribution{Min: 50 * time.Millisecond, Max: 250 * time.Millisecond},
-		Limits: simulator.Limits{RequestsPerMinute: perMinute},
-	}}})
+	sim, err := simulator.New(simulator.Config{MaxJobs: simulator.NoJobs, Regions: regions})
 	require.NoError(t, err)
 	listener := sim.Listen()
 	t.Cleanup(func() {
 		_ = sim.Close()
 		_ = listener.Close()
 	})
-	s.bench = &bench{t: t, redis: client, server: server, sim: sim, dial: listener.DialContext, catalog: testCatalog(t, func(c *catalog.Catalog) {
-		c.Accounts["a"].Limits.RequestsPerMinute = perMinute
-		c.Endpoints = map[string]*catalog.Endpoint{"a-1": c.Endpoints["a-1"]}
-	})}
+	s.bench = &bench{t: t, redis: client, server: server, sim: sim, dial: listener.DialContext, catalog: testCatalog(t, change...)}
+	s.gate = gate.New(client, keyspace.New(""), s.catalog)
 	s.store, err = jobstore.New(jobstore.Config{Redis: client})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.store.Close() })

@@ -1,0 +1,84 @@
+package worker_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/forebay-queue/forebay/deploy/simulator"
+	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/gate"
+)
+
+func threeRegions() []simulator.RegionConfig {
+	return []simulator.RegionConfig{
+		{Name: "a-1", Latency: latency(100)}, {Name: "a-2", Latency: latency(200)}, {Name: "b-1", Latency: latency(300)},
+	}
+}
+
+func TestAllEndpointsDownForTenMinutes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newFleet(t, 2, 16, threeRegions())
+		for _, endpoint := range []string{"a-1", "a-2", "b-1"} {
+			s.outage(endpoint, "500")
+		}
+		const jobs = 1000
+		var ids []string
+		for i := range jobs {
+			ids = append(ids, s.enqueue(tasks.PriorityDefault, i))
+		}
+		time.Sleep(5 * time.Minute)
+		result := s.result(ids[jobs-1])
+		require.NotNil(t, result.Waiting, "%s", result.Status)
+		assert.Equal(t, string(gate.ReasonBreakerOpen), result.Waiting.Reason)
+		assert.Equal(t, tasks.ClassUnavailable, result.Waiting.Cause)
+		time.Sleep(5 * time.Minute)
+		asked := s.sim.Counters().Total.Asked
+		for _, endpoint := range []string{"a-1", "a-2", "b-1"} {
+			s.sim.Region(endpoint).ClearOutage()
+		}
+		began := time.Now()
+		s.await(jobs)
+		t.Logf("%d calls on dead endpoints; all done %s after they were back", asked, time.Since(began))
+		for _, id := range ids {
+			require.Equal(t, tasks.StatusSucceeded, s.result(id).Status, id)
+		}
+	})
+}
+
+// Where every key is refused, jobs wait, and say for what.
+func TestEveryKeyRefused(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newFleet(t, 2, 4, threeRegions())
+		for _, endpoint := range []string{"a-1", "a-2", "b-1"} {
+			s.outage(endpoint, "401")
+		}
+		var ids []string
+		for i := range 100 {
+			ids = append(ids, s.enqueue(tasks.PriorityDefault, i))
+		}
+		time.Sleep(time.Minute)
+		waiting := 0
+		for _, id := range ids {
+			result := s.result(id)
+			require.False(t, result.Status.Ended(), "%s: %v", id, result.Error)
+			if result.Waiting != nil && result.Waiting.Reason == string(gate.ReasonBreakerOpen) {
+				assert.Equal(t, tasks.ClassAuth, result.Waiting.Cause)
+				waiting++
+			}
+		}
+		assert.Greater(t, waiting, 80, "the others have spent a retry on a key that was refused")
+		for _, endpoint := range []string{"a-1", "a-2", "b-1"} {
+			s.sim.Region(endpoint).ClearOutage()
+		}
+		s.await(100)
+		for _, id := range ids {
+			require.Equal(t, tasks.StatusSucceeded, s.result(id).Status, id)
+		}
+	})
+}
