@@ -109,7 +109,7 @@ func (w *Worker) listen() {
 	}
 }
 
-// heartbeat keeps the Worker's liveness key until it stops, and looks at what is paused.
+// heartbeat keeps the Worker's liveness key until it stops, and looks at what is paused and at the endpoints' order.
 func (w *Worker) heartbeat() {
 	ticker := time.NewTicker(heartbeatInterval)
 	defer ticker.Stop()
@@ -125,6 +125,7 @@ func (w *Worker) heartbeat() {
 		}
 		cancel()
 		w.watchPauses()
+		w.watchOrder()
 	}
 }
 

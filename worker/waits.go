@@ -22,7 +22,7 @@ const (
 
 // able lists the endpoints of a model that could ever take the job's call, and notes why one could not.
 func (w *walk) able(model string) []*catalog.Endpoint {
-	endpoints := w.worker.catalog.EndpointsFor(model)
+	endpoints := w.worker.endpointsFor(model)
 	if !w.worker.limitsTokens {
 		return endpoints
 	}

@@ -56,7 +56,7 @@ type refusal struct {
 }
 
 // walkRoutes tries the job's routes in order until one answers: models in the job's order, for each the endpoints
-// that serve it by priority.
+// that serve it in their order.
 func (d *delivery) walkRoutes(ctx context.Context) conclusion {
 	w := &walk{delivery: d, deniedAccounts: map[string]bool{}}
 	for _, model := range d.worker.catalog.ModelsFor(d.job) {

@@ -107,6 +107,8 @@ type Worker struct {
 	// paused is what was last known to be paused, nil before the first look. Looking holds one look at a time.
 	paused  atomic.Pointer[pauses.State]
 	looking sync.Mutex
+	// order is what the health probes have changed in the order of the endpoints.
+	order atomic.Pointer[order]
 
 	// alive ends when running calls are to be given up, writable some seconds later.
 	alive    context.Context
@@ -218,6 +220,9 @@ func (w *Worker) Start(ctx context.Context) error {
 		return fmt.Errorf("worker: %w", err)
 	}
 	if err := w.refreshPauses(ctx, true); err != nil {
+		return fmt.Errorf("worker: %w", err)
+	}
+	if err := w.refreshOrder(ctx); err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
 	w.background.Go(w.heartbeat)

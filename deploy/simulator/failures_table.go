@@ -180,6 +180,6 @@ var transportFailures = []failure{
 	bent(DialectTransport, "truncated-json", false, "JSON that breaks off, under its own Content-Length", spoil(cutShort)),
 	bent(DialectTransport, "malformed-json", false, "a body that is nearly JSON", spoil(malform)),
 	bent(DialectTransport, "empty-body", false, "a success without a body", spoil(func([]byte) []byte { return nil })),
-	bent(DialectTransport, "slow-headers", true, "a good answer whose headers take RegionConfig.Slow", sendLate),
+	bent(DialectTransport, slowHeaders, true, "a good answer whose headers take RegionConfig.Slow", sendLate),
 	bent(DialectTransport, "drip-body", true, "a good answer whose body takes RegionConfig.Slow", drip),
 }

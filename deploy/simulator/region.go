@@ -67,6 +67,9 @@ func (r *Region) serve(w http.ResponseWriter, req *http.Request, path string) {
 	handle()
 }
 
+// slowHeaders is the failure that holds up a list of models, too.
+const slowHeaders = "slow-headers"
+
 // serveModels lists the models. An outage strikes here too, but nothing is counted.
 func (r *Region) serveModels(w http.ResponseWriter, req *http.Request) {
 	c := &call{region: r, w: w, r: req}
@@ -78,6 +81,7 @@ func (r *Region) serveModels(w http.ResponseWriter, req *http.Request) {
 		if f.Status == 0 || c.wait(r.config.Latency.Min) {
 			f.act(c, f)
 		}
+	case f != nil && f.Name == slowHeaders && !c.wait(r.config.Slow):
 	case !c.authorised():
 		refuse(w, unauthorised)
 	default:

@@ -38,6 +38,14 @@ func (k Keyspace) EndpointSettled(account, endpoint string) string {
 	return k.Endpoint(account, endpoint) + ":settled"
 }
 
+// EndpointHealth is what the health probes of an endpoint have found: a hash.
+func (k Keyspace) EndpointHealth(account, endpoint string) string {
+	return k.Endpoint(account, endpoint) + ":health"
+}
+
+// Active is the endpoint that each tier asks first, as the leader last saw it: a hash.
+func (k Keyspace) Active() string { return k.prefix + "active" }
+
 // ModelLimits is what holds for one model on an account, such as its cooldown: a hash.
 func (k Keyspace) ModelLimits(account, model string) string {
 	return k.account(account) + ":limits:" + model

@@ -66,29 +66,50 @@ var hints = map[tasks.Class]string{
 // Classify gives an answer its class: by the code in its body, by its HTTP status, by the transport's error, in this
 // order. It is the only place that reads any of them.
 func Classify(kind tasks.Kind, answer provider.Answer) Outcome {
+	failure, body, malformed := classifyFailure(answer)
+	if failure.Class != "" {
+		return failure
+	}
+	return readAnswer(kind, body, malformed)
+}
+
+// ClassifyModels gives the answer to a health probe, which asks for the list of models, its class.
+func ClassifyModels(answer provider.Answer) Outcome {
+	failure, _, malformed := classifyFailure(answer)
+	switch {
+	case failure.Class != "":
+		return failure
+	case malformed != nil || answer.Status != http.StatusOK:
+		return unusable("malformed_answer", "the answer is not the JSON of a list of models")
+	}
+	return Outcome{}
+}
+
+// classifyFailure finds what an answer says of itself, whatever was asked: its Class is empty when it says nothing
+// bad. Malformed is the error of decoding its body.
+func classifyFailure(answer provider.Answer) (failure Outcome, body answerBody, malformed error) {
 	if class, ended := causes[cause(answer.Err)]; ended {
 		return Outcome{
 			Class: class.class, Code: class.code, Message: cause(answer.Err).Error(), MaybeBilled: answer.Sent,
-		}
+		}, body, nil
 	}
 	if answer.Status == 0 || (answer.Err != nil && answer.Status < http.StatusMultipleChoices) {
-		return transport(answer)
+		return transport(answer), body, nil
 	}
-	var body answerBody
-	malformed := json.Unmarshal(answer.Body, &body) // which leaves what it could read
+	malformed = json.Unmarshal(answer.Body, &body) // which leaves what it could read
 	reported, isError := readError(body)
 	if isError {
 		if class := reported.class(); class != "" {
-			return failed(class, reported, answer)
+			return failed(class, reported, answer), body, malformed
 		}
 	}
 	if class := statusClass(answer.Status, isError && !reported.Framework, looksLikePage(answer)); class != "" {
-		return failed(class, reported, answer)
+		return failed(class, reported, answer), body, malformed
 	}
 	if isError {
-		return failed(tasks.ClassUnavailable, reported, answer)
+		return failed(tasks.ClassUnavailable, reported, answer), body, malformed
 	}
-	return readAnswer(kind, body, malformed)
+	return Outcome{}, body, malformed
 }
 
 type causeClass struct {

@@ -46,6 +46,7 @@ type Client struct {
 	// transport is used without an http.Client, which would only add redirects, cookies and a copy of the headers.
 	transport *http.Transport
 	urls      map[tasks.Kind]*url.URL
+	models    *url.URL
 	// header is what all requests have in common. Its values are shared, never changed.
 	header http.Header
 }
@@ -75,25 +76,25 @@ func New(config Config) (*Client, error) {
 		}
 		transport.Proxy = http.ProxyURL(proxy)
 	}
-	urls := map[tasks.Kind]*url.URL{}
-	for kind, path := range map[tasks.Kind]string{tasks.KindChat: "chat/completions", tasks.KindEmbedding: "embeddings"} {
-		address, err := url.Parse(endpoint.URL)
-		if err != nil {
-			return nil, fmt.Errorf("endpoint %s: its address is not a URL", endpoint.Name)
-		}
-		address = address.JoinPath(path)
+	base, err := url.Parse(endpoint.URL)
+	if err != nil {
+		return nil, fmt.Errorf("endpoint %s: its address is not a URL", endpoint.Name)
+	}
+	address := func(path string) *url.URL {
+		address := base.JoinPath(path)
 		query := address.Query()
 		for name, value := range endpoint.Query {
 			query.Set(name, value)
 		}
 		address.RawQuery = query.Encode()
-		urls[kind] = address
+		return address
 	}
+	urls := map[tasks.Kind]*url.URL{tasks.KindChat: address("chat/completions"), tasks.KindEmbedding: address("embeddings")}
 	header := http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}, "User-Agent": {"forebay"}}
 	for name, value := range endpoint.Headers {
 		header.Set(name, value)
 	}
-	return &Client{endpoint: endpoint, urls: urls, header: header, transport: transport}, nil
+	return &Client{endpoint: endpoint, urls: urls, models: address("models"), header: header, transport: transport}, nil
 }
 
 // Close closes the idle connections.
@@ -135,10 +136,17 @@ func (c *Client) Do(ctx context.Context, call Call) Answer {
 	if err != nil {
 		return Answer{Err: err}
 	}
+	answer := c.send(ctx, request)
+	answer.Sent = answer.Status != 0 || sent.Load()
+	return answer
+}
+
+// send makes a round trip and reads the answer to its end.
+func (c *Client) send(ctx context.Context, request *http.Request) Answer {
 	started := time.Now()
 	response, err := c.transport.RoundTrip(request)
 	if err != nil {
-		return Answer{Err: reason(ctx, err), Sent: sent.Load(), Latency: time.Since(started)}
+		return Answer{Err: reason(ctx, err), Latency: time.Since(started)}
 	}
 	defer func() { _ = response.Body.Close() }()
 	body, err := readBody(response)
@@ -146,8 +154,7 @@ func (c *Client) Do(ctx context.Context, call Call) Answer {
 		err = reason(ctx, err)
 	}
 	return Answer{
-		Status: response.StatusCode, Header: response.Header, Body: body, Err: err,
-		Sent: true, Latency: time.Since(started),
+		Status: response.StatusCode, Header: response.Header, Body: body, Err: err, Latency: time.Since(started),
 	}
 }
 
@@ -156,15 +163,7 @@ func (c *Client) request(ctx context.Context, call Call) (*http.Request, error) 
 	if err != nil {
 		return nil, err
 	}
-	header := make(http.Header, len(c.header)+2)
-	maps.Copy(header, c.header)
-	switch {
-	case c.endpoint.Auth == catalog.AuthNone || call.Key == "":
-	case c.endpoint.Auth == catalog.AuthAPIKey:
-		header.Set("Api-Key", call.Key)
-	default:
-		header.Set("Authorization", "Bearer "+call.Key)
-	}
+	header := c.authorised(call.Key)
 	header.Set("X-Request-Id", call.RequestID)
 	address, found := c.urls[call.Kind]
 	if !found {
@@ -179,6 +178,20 @@ func (c *Client) request(ctx context.Context, call Call) (*http.Request, error) 
 	}
 	request.Body, _ = open()
 	return request.WithContext(ctx), nil
+}
+
+// authorised is a header of its own for one request, with the key in it.
+func (c *Client) authorised(key string) http.Header {
+	header := make(http.Header, len(c.header)+2)
+	maps.Copy(header, c.header)
+	switch {
+	case c.endpoint.Auth == catalog.AuthNone || key == "":
+	case c.endpoint.Auth == catalog.AuthAPIKey:
+		header.Set("Api-Key", key)
+	default:
+		header.Set("Authorization", "Bearer "+key)
+	}
+	return header
 }
 
 // buildBody puts the model into the request; every other byte stays as its user wrote it, unless the model has its

@@ -1,0 +1,152 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/catalog"
+	"github.com/forebay-queue/forebay/tasks/envelope"
+	"github.com/forebay-queue/forebay/tasks/gate"
+	"github.com/forebay-queue/forebay/worker/internal/policy"
+	"github.com/forebay-queue/forebay/worker/internal/provider"
+)
+
+const (
+	// firstHealthTimeout bounds the health probe of an endpoint of priority 1, otherHealthTimeout those of the others.
+	firstHealthTimeout, otherHealthTimeout = 5 * time.Second, 10 * time.Second
+	// reportTimeout bounds the report of a health probe, and the look at which endpoints are behind. What does not
+	// reach Redis by then is not repeated: the next one says the same.
+	reportTimeout = 3 * time.Second
+)
+
+// order is the endpoints of the models of which some are behind, in the order in which they are asked.
+type order map[string][]*catalog.Endpoint
+
+// endpointsFor lists the endpoints that serve a model in the order in which they are asked: see catalog.Order.
+func (w *Worker) endpointsFor(model string) []*catalog.Endpoint {
+	if known := w.order.Load(); known != nil {
+		if endpoints, changed := (*known)[model]; changed {
+			return endpoints
+		}
+	}
+	return w.catalog.EndpointsFor(model)
+}
+
+// refreshOrder looks at which endpoints are behind. Without an answer the last one holds.
+func (w *Worker) refreshOrder(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+	defer cancel()
+	endpoints := make([]gate.Endpoint, 0, len(w.catalog.Endpoints))
+	for name, endpoint := range w.catalog.Endpoints {
+		endpoints = append(endpoints, gate.Endpoint{Account: endpoint.Account, Name: name})
+	}
+	behind, err := w.gate.Behind(ctx, endpoints)
+	if err != nil {
+		return err
+	}
+	found := order{}
+	for model := range w.catalog.Models {
+		endpoints := w.catalog.Order(model, func(endpoint string) bool { return behind[endpoint] })
+		if !slices.Equal(endpoints, w.catalog.EndpointsFor(model)) {
+			found[model] = endpoints
+		}
+	}
+	w.order.Store(&found)
+	return nil
+}
+
+// watchOrder looks at the order anew while the Worker lives.
+func (w *Worker) watchOrder() {
+	if err := w.refreshOrder(w.writable); err != nil && w.writable.Err() == nil {
+		w.log.Warn().Err(err).Msg("the endpoints' health could not be read; the last known order holds")
+	}
+}
+
+// processHealthProbe makes a health probe. It takes a slot as a delivery does, so that a worker without a free one
+// makes none; whatever comes of it, its task is done. No queue repeats it: the next tick has one of its own.
+func (w *Worker) processHealthProbe(task *asynq.Task) error {
+	probe, err := envelope.DecodeHealthProbe(task)
+	if err != nil {
+		w.log.Error().Err(err).Msg("a health probe that cannot be read was taken out of the queue")
+		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
+	}
+	switch endpoint := w.catalog.Endpoints[probe.Endpoint]; {
+	case endpoint == nil:
+		w.log.Warn().Str("endpoint", probe.Endpoint).
+			Msg("a health probe was not made: this worker's configuration has no such endpoint, the scheduler's has")
+	case probe.Late(time.Now()):
+		w.log.Debug().Str("endpoint", probe.Endpoint).Msg("a health probe was not made: it has waited for too long")
+	case w.draining():
+		return &returned{why: "the worker shuts down"} // another one makes it
+	default:
+		w.makeHealthProbe(probe, endpoint)
+	}
+	return nil
+}
+
+// makeHealthProbe asks the endpoint and reports what came of it.
+func (w *Worker) makeHealthProbe(probe envelope.HealthProbe, endpoint *catalog.Endpoint) {
+	d := &delivery{worker: w, jobID: probe.TaskID()} // which Shutdown waits for
+	ctx, stop := context.WithCancelCause(w.alive)
+	defer stop(nil)
+	d.stop = stop
+	w.running.add(d)
+	defer w.running.remove(d)
+
+	answer, outcome := w.askHealth(ctx, endpoint)
+	if outcome.Class == tasks.ClassAbandoned {
+		return // our own end says nothing of the endpoint
+	}
+	report := gate.HealthReport{
+		Endpoint: gate.Endpoint{Account: endpoint.Account, Name: endpoint.Name}, Tick: probe.Tick, Every: probe.Every,
+		Effect: policy.For(outcome.Class).Effect, Status: answer.Status, Class: outcome.Class,
+		Latency: answer.Latency, Threshold: endpoint.LatencyThreshold,
+	}
+	ctx, cancel := context.WithTimeout(w.writable, reportTimeout)
+	defer cancel()
+	change, err := w.gate.ReportHealth(ctx, report)
+	if err != nil {
+		w.log.Warn().Err(err).Msg("what a health probe has found did not reach Redis")
+		return
+	}
+	w.logHealth(report, outcome, change)
+}
+
+// askHealth asks for the endpoint's models, as a call would ask it.
+func (w *Worker) askHealth(ctx context.Context, endpoint *catalog.Endpoint) (provider.Answer, policy.Outcome) {
+	key, err := w.key(endpoint)
+	if err != nil {
+		return provider.Answer{}, policy.Outcome{Class: tasks.ClassAuth, Code: "key_refused", Message: err.Error()}
+	}
+	limit := otherHealthTimeout
+	if endpoint.Priority == 1 {
+		limit = firstHealthTimeout
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, policy.ErrCallTimeout)
+	defer cancel()
+	answer := w.providers[endpoint.Name].ListModels(ctx, key)
+	outcome := policy.ClassifyModels(answer)
+	outcome.Message = provider.Redact(outcome.Message, key)
+	return answer, outcome
+}
+
+// logHealth tells of what a health probe has changed.
+func (w *Worker) logHealth(report gate.HealthReport, outcome policy.Outcome, change gate.HealthChange) {
+	event := w.log.Debug()
+	message := "health probe"
+	switch {
+	case change.FellBehind:
+		event, message = w.log.Warn(), "the endpoint's health probes fail or are slow: it is asked after the others"
+	case change.CameBack:
+		event, message = w.log.Info(), "the endpoint's health probes are good again: it is asked in its own order"
+	case change.Forwarded:
+		event, message = w.log.Info(), "a health probe was answered: the endpoint's breaker is half-open before its time"
+	}
+	event.Str("endpoint", report.Endpoint.Name).Int("status", report.Status).Str("class", string(report.Class)).
+		Str("code", outcome.Code).Dur("latency", report.Latency).Msg(message)
+}
