@@ -1,11 +1,13 @@
 // Package scheduler does what happens by the clock, and must happen once in a deployment however many processes run.
 //
 // Any number of Schedulers may run; one of them leads and acts, the others wait to take over: within seconds when the
-// leader dies, at once when it leaves. Today the leader runs the reconciler, which mends what asynq cannot: deliveries
-// of dead workers, half-written states, jobs without a task, jobs past their deadline.
+// leader dies, at once when it leaves. The leader runs the reconciler, which mends what asynq cannot: deliveries of dead
+// workers, half-written states, jobs without a task, jobs past their deadline; and where it has a catalog, it has the
+// endpoints probed and publishes which one each tier asks first.
 package scheduler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,9 +18,12 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
+	"github.com/forebay-queue/forebay/scheduler/internal/health"
 	"github.com/forebay-queue/forebay/scheduler/internal/leader"
 	"github.com/forebay-queue/forebay/scheduler/internal/reconciler"
+	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
 const (
@@ -27,29 +32,53 @@ const (
 	startTimeout = 5 * time.Second
 	// drain is how long Run lets the step that is under way finish: no step takes longer.
 	drain = 10 * time.Second
+	// defaultHealthInterval is the time from one health probe of an endpoint to the next.
+	defaultHealthInterval = time.Minute
 )
+
+// NoHealthProbes, as an interval, has no endpoint probed.
+const NoHealthProbes time.Duration = -1
 
 // Config configures a Scheduler. A zero field means its documented default.
 type Config struct {
-	// Redis is the client to use; the Scheduler does not close it. Required. It takes up to 3 connections, one of which
+	// Redis is the client to use; the Scheduler does not close it. Required. It takes up to 4 connections, one of which
 	// listens.
 	Redis redis.UniversalClient
 	// Prefix stands before every key. Defaults to keyspace.DefaultPrefix. All processes of a deployment share it.
 	Prefix string
+	// Catalog is a validated catalog. Without one no endpoint is probed, and no active endpoint published.
+	Catalog *catalog.Catalog
+	// HealthInterval is the time from one health probe of an endpoint to the next, at least 1s; NoHealthProbes turns
+	// them off. Defaults to 60s.
+	HealthInterval time.Duration
 	// Log takes a line for every change of the leader and for everything that was mended. The zero value discards them.
 	Log zerolog.Logger
 }
 
 func (c Config) validate() error {
+	var problems []error
 	if c.Redis == nil {
-		return errors.New("scheduler: Redis is missing")
+		problems = append(problems, errors.New("scheduler: Redis is missing"))
 	}
-	return nil
+	if c.HealthInterval != 0 && c.HealthInterval != NoHealthProbes && c.HealthInterval < time.Second {
+		problems = append(problems, fmt.Errorf("scheduler: health_interval must be at least 1s, got %s", c.HealthInterval))
+	}
+	return errors.Join(problems...)
+}
+
+// health is the Clock of one term.
+func (c Config) health(keys keyspace.Keyspace, term *leader.Term) *health.Clock {
+	every := cmp.Or(c.HealthInterval, defaultHealthInterval)
+	if every == NoHealthProbes {
+		every = 0
+	}
+	return health.New(health.Config{Redis: c.Redis, Keys: keys, Catalog: c.Catalog, Every: every, Term: term, Log: c.Log})
 }
 
 // Scheduler takes part in the election of the leader, and acts while it leads. It is made by New and used once: Start,
 // then Shutdown; or Run.
 type Scheduler struct {
+	config    Config
 	redis     redis.UniversalClient
 	log       zerolog.Logger
 	store     *jobstore.Store
@@ -72,7 +101,7 @@ func New(config Config) (*Scheduler, error) {
 		return nil, fmt.Errorf("scheduler: %w", err)
 	}
 	s := &Scheduler{
-		redis: config.Redis, log: config.Log, store: store,
+		config: config, redis: config.Redis, log: config.Log, store: store,
 		candidate: leader.New(leader.Config{Redis: config.Redis, Keys: store.Keys(), Log: config.Log}),
 	}
 	s.running, s.stop = context.WithCancel(context.Background())
@@ -130,6 +159,11 @@ func (s *Scheduler) Leading() bool {
 func (s *Scheduler) lead(ctx context.Context, term *leader.Term) {
 	s.leading.Store(term)
 	defer s.leading.Store(nil)
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	if s.config.Catalog != nil {
+		parts.Go(func() { s.config.health(s.store.Keys(), term).Run(ctx) })
+	}
 	mending, err := reconciler.New(reconciler.Config{Redis: s.redis, Store: s.store, Term: term, Log: s.log})
 	if err != nil {
 		s.log.Error().Err(err).Msg("nothing is mended")

@@ -79,14 +79,23 @@ func (w *Worker) processHealthProbe(task *asynq.Task) error {
 	case endpoint == nil:
 		w.log.Warn().Str("endpoint", probe.Endpoint).
 			Msg("a health probe was not made: this worker's configuration has no such endpoint, the scheduler's has")
-	case probe.Late(time.Now()):
-		w.log.Debug().Str("endpoint", probe.Endpoint).Msg("a health probe was not made: it has waited for too long")
 	case w.draining():
 		return &returned{why: "the worker shuts down"} // another one makes it
+	case w.late(probe):
+		w.log.Debug().Str("endpoint", probe.Endpoint).Msg("a health probe was not made: it has waited for too long")
 	default:
 		w.makeHealthProbe(probe, endpoint)
 	}
 	return nil
+}
+
+// late tells that the next health probe of the endpoint is due, by the clock of Redis, or that this clock cannot be
+// read.
+func (w *Worker) late(probe envelope.HealthProbe) bool {
+	ctx, cancel := context.WithTimeout(w.writable, reportTimeout)
+	defer cancel()
+	now, err := w.redis.Time(ctx).Result()
+	return err != nil || probe.Late(now)
 }
 
 // makeHealthProbe asks the endpoint and reports what came of it.

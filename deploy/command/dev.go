@@ -94,7 +94,8 @@ func runDev(cmd *cobra.Command, listen string) (err error) {
 	log := newLog(cmd, file.Log)
 	d.slots = file.Worker.Slots
 	settings := sandbox.Config{
-		Prefix: file.Redis.Prefix, Slots: file.Worker.Slots, DrainTimeout: file.Worker.DrainTimeout, Listen: listen, Log: log,
+		Prefix: file.Redis.Prefix, Slots: file.Worker.Slots, DrainTimeout: file.Worker.DrainTimeout, Listen: listen,
+		HealthInterval: healthInterval(file.Health), Log: log,
 	}
 	if d.config != "" {
 		settings.Catalog = &file.Catalog

@@ -2,6 +2,7 @@ package command
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -9,16 +10,17 @@ import (
 	"github.com/forebay-queue/forebay/scheduler"
 )
 
-// schedulerConnections are a listening one, one for the lease, one for the work.
-const schedulerConnections = 4
+// schedulerConnections are a listening one, one for the lease, two for the work.
+const schedulerConnections = 5
 
 func newSchedulerCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "scheduler",
-		Short: "Do what must happen once: mend the queues after crashes",
+		Short: "Do what must happen once: mend the queues after crashes, probe the endpoints",
 		Long: `Stand for leader of the deployment, and act while leading, until a signal comes: give the deliveries of dead workers
-to others within 20 s, mend what crashes have left half-written, and end jobs that are past their deadline. Run two of
-them, on two machines: one acts, and the other takes over within seconds when it dies.`,
+to others within 20 s, mend what crashes have left half-written, end jobs that are past their deadline, and have the
+endpoints of the configuration probed. Without a configuration none is. Run two of them, on two machines: one acts, and
+the other takes over within seconds when it dies.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := loadSettings(cmd)
@@ -41,7 +43,13 @@ func runScheduler(cmd *cobra.Command, s *settings) error {
 		return err
 	}
 	defer client.Close()
-	standing, err := scheduler.New(scheduler.Config{Redis: client, Prefix: s.prefix, Log: log})
+	settings := scheduler.Config{Redis: client, Prefix: s.prefix, Log: log}
+	if s.file != nil {
+		settings.Catalog, settings.HealthInterval = &s.file.Catalog, healthInterval(s.file.Health)
+	} else {
+		log.Info().Msg("no endpoint is probed: there is no configuration")
+	}
+	standing, err := scheduler.New(settings)
 	if err != nil {
 		return err
 	}
@@ -50,4 +58,12 @@ func runScheduler(cmd *cobra.Command, s *settings) error {
 		return fmt.Errorf("run the scheduler: %w", err)
 	}
 	return nil
+}
+
+// healthInterval is the configuration's, as the scheduler takes it.
+func healthInterval(settings config.Health) time.Duration {
+	if settings.Probes == config.Off {
+		return scheduler.NoHealthProbes
+	}
+	return settings.Interval
 }

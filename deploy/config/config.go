@@ -11,6 +11,9 @@ import (
 // Off turns off what is on by default, where a field says that it can be.
 const Off = "off"
 
+// On is what Off is not.
+const On = "on"
+
 // File is a whole forebay.yaml. The catalog's sections stand at the top level beside the others. After Load or Parse
 // every default is filled in and everything but the secrets has been checked: see Check.
 type File struct {
@@ -18,6 +21,7 @@ type File struct {
 	Worker  Worker          `yaml:"worker"`
 	HTTP    HTTP            `yaml:"http"`
 	Log     Log             `yaml:"log"`
+	Health  Health          `yaml:"health"`
 	Catalog catalog.Catalog `yaml:",inline"`
 
 	name   string
@@ -51,6 +55,14 @@ type Worker struct {
 type HTTP struct {
 	// Listen is the address of /healthz, /readyz and /v1/jobs, or Off. Defaults to 127.0.0.1:8080.
 	Listen string `yaml:"listen"`
+}
+
+// Health is how the scheduler has the endpoints probed.
+type Health struct {
+	// Probes is On or Off. Defaults to On.
+	Probes string `yaml:"probes"`
+	// Interval is the time from one health probe of an endpoint to the next, 1s to 1h. Defaults to 60s.
+	Interval time.Duration `yaml:"interval"`
 }
 
 // Log is what a process writes to its standard error.

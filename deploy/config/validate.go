@@ -26,6 +26,7 @@ const (
 	defaultListen       = "127.0.0.1:8080"
 	defaultLogLevel     = "info"
 	defaultLogFormat    = "auto"
+	defaultInterval     = time.Minute
 )
 
 // redisURLForms are the URLs that a Redis has.
@@ -34,6 +35,8 @@ const redisURLForms = "redis://host:port/database, rediss://host:port/database o
 const (
 	maxSlots        = 10_000
 	maxDrainTimeout = 2 * time.Hour
+	minInterval     = time.Second
+	maxInterval     = time.Hour
 )
 
 var (
@@ -52,6 +55,8 @@ func (f *File) validate() error {
 	f.HTTP.Listen = cmp.Or(f.HTTP.Listen, defaultListen)
 	f.Log.Level = cmp.Or(f.Log.Level, defaultLogLevel)
 	f.Log.Format = cmp.Or(f.Log.Format, defaultLogFormat)
+	f.Health.Probes = cmp.Or(f.Health.Probes, On)
+	f.Health.Interval = cmp.Or(f.Health.Interval, defaultInterval)
 
 	var problems []error
 	if err := f.Catalog.Validate(); err != nil {
@@ -68,7 +73,20 @@ func (f *File) validate() error {
 	if formats := []string{"auto", "console", "json"}; !slices.Contains(formats, f.Log.Format) {
 		problems = append(problems, refuse("must be auto, console or json", "log", "format"))
 	}
+	problems = append(problems, f.Health.validate()...)
 	return errors.Join(problems...)
+}
+
+func (h Health) validate() []error {
+	var problems []error
+	if h.Probes != On && h.Probes != Off {
+		problems = append(problems, refuse("must be on or off", "health", "probes"))
+	}
+	if h.Interval < minInterval || h.Interval > maxInterval {
+		problems = append(problems, refuse(fmt.Sprintf("must be %s to %s, got %s", catalog.FormatDuration(minInterval),
+			catalog.FormatDuration(maxInterval), catalog.FormatDuration(h.Interval)), "health", "interval"))
+	}
+	return problems
 }
 
 func refuse(problem string, path ...string) error {

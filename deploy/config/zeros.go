@@ -21,6 +21,8 @@ var allowed = map[string]string{
 	"http.listen":               "an address and port such as 127.0.0.1:8080, or off",
 	"log.level":                 "debug, info, warn or error",
 	"log.format":                "auto, console or json",
+	"health.probes":             "on or off",
+	"health.interval":           "1s to 1h",
 	"accounts.*.cny_per_usd":    "more than 0 and at most 1000",
 	"endpoints.*.timeout":       "1s to 1h",
 	"endpoints.*.tries":         "1 to 10",

@@ -55,6 +55,9 @@ type Config struct {
 	Workers, Slots int
 	// DrainTimeout is how long Close lets running calls finish when its context does not end before. Defaults to 2m.
 	DrainTimeout time.Duration
+	// HealthInterval is the time from one health probe of an endpoint to the next, at least 1s;
+	// scheduler.NoHealthProbes turns them off. Defaults to 60s.
+	HealthInterval time.Duration
 	// Listen is the address of /healthz, /readyz and /v1/jobs/{id}. It must be on loopback: nobody is asked for a
 	// password there. ListenOff turns it off. Defaults to 127.0.0.1:0, a free port.
 	Listen string
@@ -209,9 +212,11 @@ func (s *Sandbox) startWorkers(ctx context.Context) error {
 	return nil
 }
 
-// startScheduler starts what mends the queues.
+// startScheduler starts what mends the queues and has the endpoints probed.
 func (s *Sandbox) startScheduler(ctx context.Context) error {
-	standing, err := scheduler.New(scheduler.Config{Redis: s.Redis, Prefix: s.config.Prefix, Log: s.config.Log})
+	standing, err := scheduler.New(scheduler.Config{
+		Redis: s.Redis, Prefix: s.config.Prefix, Catalog: s.Catalog, HealthInterval: s.config.HealthInterval, Log: s.config.Log,
+	})
 	if err != nil {
 		return fmt.Errorf("start the scheduler: %w", err)
 	}
