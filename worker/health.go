@@ -67,8 +67,8 @@ func (w *Worker) watchOrder() {
 	}
 }
 
-// processHealthProbe makes a health probe. It takes a slot as a delivery does, so that a worker without a free one
-// makes none; whatever comes of it, its task is done. No queue repeats it: the next tick has one of its own.
+// processHealthProbe begins a health probe. Its task is done with that, and its slot is free again: no job waits for an
+// endpoint that hangs, and no queue repeats what the next tick does anyway.
 func (w *Worker) processHealthProbe(task *asynq.Task) error {
 	probe, err := envelope.DecodeHealthProbe(task)
 	if err != nil {
@@ -84,7 +84,20 @@ func (w *Worker) processHealthProbe(task *asynq.Task) error {
 	case w.late(probe):
 		w.log.Debug().Str("endpoint", probe.Endpoint).Msg("a health probe was not made: it has waited for too long")
 	default:
-		w.makeHealthProbe(probe, endpoint)
+		d := &delivery{worker: w, jobID: probe.TaskID()} // which Shutdown waits for
+		ctx, stop := context.WithCancelCause(w.alive)
+		d.stop = stop
+		w.running.add(d)
+		go func() {
+			defer w.running.remove(d)
+			defer stop(nil)
+			defer func() {
+				if cause := recover(); cause != nil {
+					w.logPanic(d.jobID, cause)
+				}
+			}()
+			w.makeHealthProbe(ctx, stop, probe, endpoint)
+		}()
 	}
 	return nil
 }
@@ -98,17 +111,17 @@ func (w *Worker) late(probe envelope.HealthProbe) bool {
 	return err != nil || probe.Late(now)
 }
 
-// makeHealthProbe asks the endpoint and reports what came of it.
-func (w *Worker) makeHealthProbe(probe envelope.HealthProbe, endpoint *catalog.Endpoint) {
-	d := &delivery{worker: w, jobID: probe.TaskID()} // which Shutdown waits for
-	ctx, stop := context.WithCancelCause(w.alive)
-	defer stop(nil)
-	d.stop = stop
-	w.running.add(d)
-	defer w.running.remove(d)
-
+// makeHealthProbe asks the endpoint and reports what came of it. The first signal already ends it.
+func (w *Worker) makeHealthProbe(ctx context.Context, stop context.CancelCauseFunc, probe envelope.HealthProbe, endpoint *catalog.Endpoint) {
+	go func() {
+		select {
+		case <-w.stopping:
+			stop(policy.ErrAbandoned)
+		case <-ctx.Done():
+		}
+	}()
 	answer, outcome := w.askHealth(ctx, endpoint)
-	if outcome.Class == tasks.ClassAbandoned {
+	if answer.Err != nil && ctx.Err() != nil {
 		return // our own end says nothing of the endpoint
 	}
 	report := gate.HealthReport{
@@ -116,9 +129,9 @@ func (w *Worker) makeHealthProbe(probe envelope.HealthProbe, endpoint *catalog.E
 		Effect: policy.For(outcome.Class).Effect, Status: answer.Status, Class: outcome.Class,
 		Latency: answer.Latency, Threshold: endpoint.LatencyThreshold,
 	}
-	ctx, cancel := context.WithTimeout(w.writable, reportTimeout)
+	writing, cancel := context.WithTimeout(w.writable, reportTimeout)
 	defer cancel()
-	change, err := w.gate.ReportHealth(ctx, report)
+	change, err := w.gate.ReportHealth(writing, report)
 	if err != nil {
 		w.log.Warn().Err(err).Msg("what a health probe has found did not reach Redis")
 		return

@@ -39,9 +39,11 @@ type endpointStatus struct {
 	Probes               int64      `json:"probes"`
 	Reopenings           int64      `json:"reopenings"`
 	Recoveries           int64      `json:"recoveries"`
+	// Health is absent before the endpoint's first health probe, and where there are none any more.
+	Health *healthStatus `json:"health,omitempty"`
 }
 
-// readEndpoints reads the breakers of all endpoints of the catalog, by priority and name.
+// readEndpoints reads the breakers and the health of all endpoints of the catalog, by priority and name.
 func readEndpoints(ctx context.Context, client redis.UniversalClient, keys keyspace.Keyspace, c *catalog.Catalog) ([]endpointStatus, error) {
 	endpoints := slices.SortedFunc(maps.Values(c.Endpoints), func(a, b *catalog.Endpoint) int {
 		if a.Priority != b.Priority {
@@ -53,7 +55,12 @@ func readEndpoints(ctx context.Context, client redis.UniversalClient, keys keysp
 	for i, endpoint := range endpoints {
 		names[i] = gate.Endpoint{Account: endpoint.Account, Name: endpoint.Name}
 	}
-	states, err := gate.New(client, keys, c).Endpoints(ctx, names)
+	known := gate.New(client, keys, c)
+	states, err := known.Endpoints(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	healths, err := known.Health(ctx, names)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +74,7 @@ func readEndpoints(ctx context.Context, client redis.UniversalClient, keys keysp
 			ConsecutiveSuccesses: state.ConsecutiveSuccesses,
 			LatencyMS:            float64(state.Latency.Microseconds()) / 1000, Calls: state.Calls, Successes: state.Successes,
 			Failures: state.Failures, Trips: state.Trips, Probes: state.Probes, Reopenings: state.Reopenings,
-			Recoveries: state.Recoveries,
+			Recoveries: state.Recoveries, Health: newHealthStatus(healths[i]),
 		}
 	}
 	return statuses, nil

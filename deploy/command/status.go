@@ -28,12 +28,16 @@ type statusReply struct {
 }
 
 func newStatusCommand() *cobra.Command {
-	return &cobra.Command{
+	var active bool
+	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show the queues, the workers, and the endpoints with their breakers",
+		Short: "Show the queues, the workers, and the endpoints with their breakers and health",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return onRedisOf(cmd, func(ctx context.Context, s *settings, client *redis.Client) error {
+				if active {
+					return showActive(ctx, cmd, s, client)
+				}
 				reply, err := readStatus(ctx, client, s)
 				if err != nil {
 					return err
@@ -45,6 +49,8 @@ func newStatusCommand() *cobra.Command {
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&active, "active", false, "show which endpoint each tier asks first, and nothing else")
+	return cmd
 }
 
 func readStatus(ctx context.Context, client *redis.Client, s *settings) (statusReply, error) {
@@ -96,5 +102,8 @@ func printStatus(out io.Writer, reply statusReply, now time.Time) error {
 		return err
 	}
 	fmt.Fprintln(out)
-	return printEndpoints(out, reply.Endpoints, now)
+	if err := printEndpoints(out, reply.Endpoints, now); err != nil {
+		return err
+	}
+	return printHealth(out, reply.Endpoints)
 }

@@ -71,7 +71,8 @@ func Start(ctx context.Context, config Config) (*Demo, error) {
 		})
 	}
 	s, err := sandbox.Start(ctx, sandbox.Config{
-		Regions: d.scenario.regions, Recovery: config.Pace.Recovery, Slots: d.scenario.slots, Seed: 1, Log: config.Log,
+		Regions: d.scenario.regions, Recovery: config.Pace.Recovery, HealthInterval: healthInterval,
+		Slots: d.scenario.slots, Seed: 1, Log: config.Log,
 	})
 	if err != nil {
 		if ctx.Err() != nil {

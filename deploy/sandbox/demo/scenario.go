@@ -24,6 +24,9 @@ var (
 )
 
 const (
+	// healthInterval is so long that the outage is over before three health probes in a row have met it: the first
+	// region is to be seen to recover, and one that is behind is asked last.
+	healthInterval = 10 * time.Second
 	// jobsPerSlot is how many jobs each slot does one after the other.
 	jobsPerSlot = 25
 	fewestSlots = 4
