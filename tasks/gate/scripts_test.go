@@ -19,7 +19,7 @@ var (
 // A script's header is its contract: what it documents is what the body takes, once, before anything else.
 func TestHeadersMatchScripts(t *testing.T) {
 	t.Parallel()
-	for name, source := range map[string]string{"admit": admitSource, "settle": settleSource, "ticket": ticketSource, "force": forceSource} {
+	for name, source := range map[string]string{"admit": admitSource, "settle": settleSource, "ticket": ticketSource, "force": forceSource, "health": healthSource} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			header, body := splitHeader(source)
@@ -95,6 +95,12 @@ func TestUnexpectedRepliesAreErrors(t *testing.T) {
 	}
 	for _, reply := range [][]any{{}, {"open"}, {"ajar", int64(1)}, {"open", "1"}, {int64(1), int64(1)}} {
 		_, err := parseForced(reply)
+		assert.ErrorIs(t, err, errReply, "%v", reply)
+	}
+	for _, reply := range [][]any{
+		{}, {"recorded", int64(1), "behind"}, {"known", int64(1), "behind", int64(0)}, {"recorded", "1", "", int64(0)},
+	} {
+		_, err := parseHealthChange(reply)
 		assert.ErrorIs(t, err, errReply, "%v", reply)
 	}
 }
