@@ -198,7 +198,7 @@ func TestTheSecondSignalGivesTheCallBack(t *testing.T) {
 
 func TestAnOpenAttemptIsALease(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bench) {
-		b.outage("a-1", "slow-headers") // 10s, as long as the endpoint's timeout
+		b.outage("a-1", "hang") // for 10s, the endpoint's timeout
 		require.NoError(t, b.worker.Start(t.Context()))
 		other := b.newWorker()
 		id := b.job()

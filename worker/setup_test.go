@@ -56,7 +56,7 @@ func newBench(t *testing.T, change ...func(*catalog.Catalog)) *bench {
 	t.Helper()
 	client, server := redistest.InBubble(t)
 	sim, err := simulator.New(simulator.Config{Regions: []simulator.RegionConfig{
-		{Name: "a-1", Latency: latency(100)}, {Name: "a-2", Latency: latency(200)}, {Name: "b-1", Latency: latency(300)},
+		{Name: "a-1", Latency: latency(100), Slow: 2 * time.Second}, {Name: "a-2", Latency: latency(200)}, {Name: "b-1", Latency: latency(300)},
 	}})
 	require.NoError(t, err)
 	listener := sim.Listen()

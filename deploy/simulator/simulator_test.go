@@ -146,6 +146,10 @@ func TestPaths(t *testing.T) {
 	assert.Equal(t, "n", list.Data[1].ID)
 	assert.Zero(t, several.sim.Counters().Total.Asked, "lists are not counted")
 
+	slow := setup(t, Config{Regions: []RegionConfig{{Name: "s", Slow: 30 * time.Millisecond}}})
+	require.NoError(t, slow.sim.Region("s").SetOutage(slowHeaders))
+	assert.GreaterOrEqual(t, elapsed(func() { assert.Equal(t, 200, get(slow, "/s/v1/models")) }), 30*time.Millisecond)
+
 	for region, want := range map[string]int{"a": 200, "c": 404} {
 		w := httptest.NewRecorder()
 		several.sim.Handler(region).ServeHTTP(w, httptest.NewRequest(http.MethodPost, chatPath, strings.NewReader(chatBody(prompt, ""))))

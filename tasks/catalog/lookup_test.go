@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -59,6 +60,24 @@ func TestEndpointsFor(t *testing.T) {
 	assert.Equal(t, "low", c.TierOf("mini"))
 	assert.Equal(t, "high", c.TierOf("large"))
 	assert.Empty(t, c.TierOf("gone"))
+}
+
+func TestOrder(t *testing.T) {
+	t.Parallel()
+	c := valid(t)
+	order := func(model string, behind ...string) []string {
+		var names []string
+		for _, endpoint := range c.Order(model, func(name string) bool { return slices.Contains(behind, name) }) {
+			names = append(names, endpoint.Name)
+		}
+		return names
+	}
+	assert.Equal(t, []string{"local", "relay-a", "relay-b"}, order("mini"))
+	assert.Equal(t, []string{"relay-a", "relay-b", "local"}, order("mini", "local"))
+	assert.Equal(t, []string{"relay-b", "local", "relay-a"}, order("mini", "relay-a", "local"), "those behind keep their order")
+	assert.Equal(t, []string{"local", "relay-a", "relay-b"}, order("mini", "relay-b", "relay-a", "local"), "all are behind")
+	assert.Equal(t, []string{"local", "relay-a", "relay-b"}, order("mini"), "no list was changed")
+	assert.Empty(t, order("gone", "local"))
 }
 
 func TestCost(t *testing.T) {
