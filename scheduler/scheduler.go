@@ -36,7 +36,7 @@ const (
 	defaultHealthInterval = time.Minute
 )
 
-// NoHealthProbes, as an interval, has no endpoint probed.
+// NoHealthProbes is the interval with which no endpoint is probed.
 const NoHealthProbes time.Duration = -1
 
 // Config configures a Scheduler. A zero field means its documented default.

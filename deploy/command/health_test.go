@@ -73,7 +73,8 @@ func TestStatusShowsHealth(t *testing.T) {
 	since := time.Now().Add(-time.Minute).UTC()
 	require.NoError(t, gate.PublishActive(t.Context(), client, keyspace.New(""), []gate.Active{
 		{Tier: "low", Model: "deepseek-v3.2", Endpoint: "simulated-apac", Region: "apac", Since: since, LatencyMS: 42},
-		{Tier: "medium", Model: "gpt-4.1", Since: since}, {Tier: "another", Model: "m", Endpoint: "e", Since: since},
+		{Tier: "medium", Model: "gpt-4.1", Since: since},
+		{Tier: "another", Model: "m", Endpoint: "e", Since: since},
 	}))
 	text := run("status", "--active").stdout
 	assert.Regexp(t, `(?m)^low +deepseek-v3.2 +simulated-apac \(simulated\) +apac +\S+.* 42ms$`, text)

@@ -196,7 +196,7 @@ func TestHealthAgainstModel(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
 				w := &healthWorld{prober: prober{bundle: newBundle(s, testSettings)}}
 				rt.Repeat(map[string]func(*rapid.T){
-					"report": w.probe, "report ": w.probe, "call": w.call, "force": w.force,
+					"report": w.probe, "and report": w.probe, "call": w.call, "force": w.force,
 					"pause": func(rt *rapid.T) {
 						w.advance(rt, rapid.SampledFrom([]time.Duration{time.Minute, time.Hour}).Draw(rt, "pause"))
 					},

@@ -31,7 +31,10 @@ func TestEveryWayInWhichAListOfModelsFails(t *testing.T) {
 		})
 	}
 	for _, answer := range []provider.Answer{
-		{Status: 200, Body: []byte(`[]`)}, {Status: 200, Body: []byte(`OK`)}, {Status: 200}, {Status: 204},
+		{Status: 200, Body: []byte(`[]`)},
+		{Status: 200, Body: []byte(`OK`)},
+		{Status: 200},
+		{Status: 204},
 		{Status: 201, Body: []byte(`{"object":"list","data":[]}`)},
 	} {
 		assert.Equal(t, tasks.ClassUnavailable, policy.ClassifyModels(answer).Class, "%d %s", answer.Status, answer.Body)
