@@ -121,14 +121,14 @@ func (c *Client) prepare(job tasks.Job) (jobstore.NewJob, error) {
 	if c.catalog == nil {
 		return jobstore.NewJob{}, errors.New("enqueue: this client has no catalog; give it Config.Catalog")
 	}
-	prepared, fingerprint, err := c.catalog.Prepare(job, time.Now())
+	prepared, err := c.catalog.Prepare(job, time.Now())
 	if err != nil {
 		if tasks.ValidID(job.ID) {
 			err = fmt.Errorf("job %s: %w", job.ID, err)
 		}
 		return jobstore.NewJob{}, err
 	}
-	return jobstore.NewJob{Job: prepared, Fingerprint: fingerprint}, nil
+	return jobstore.NewJob(prepared), nil
 }
 
 // outcome is what came of one job that was written.

@@ -110,7 +110,8 @@ func (d *delivery) call(ctx context.Context, result *made, key string) {
 	outcome := policy.Classify(d.job.Kind, answer)
 	outcome.Message, outcome.Detail = provider.Redact(outcome.Message, key), provider.Redact(outcome.Detail, key)
 	if outcome.Class == "" && outcome.Usage == nil {
-		outcome.Usage = policy.EstimateUsage(d.job.Request, outcome.Text)
+		estimate := d.worker.catalog.Estimate(model.Name, d.job, d.record.PromptTokens)
+		outcome.Usage = policy.EstimateUsage(estimate.Prompt, outcome.Text)
 	}
 	result.outcome, result.body = outcome, answer.Body
 	result.ledger.LatencyMS, result.ledger.HTTPStatus = answer.Latency.Milliseconds(), answer.Status

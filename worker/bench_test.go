@@ -178,16 +178,16 @@ func enqueueForebay(b *testing.B, client *redis.Client, cat *catalog.Catalog) {
 	group.SetLimit(64)
 	for i := range benchJobs {
 		group.Go(func() error {
-			job, fingerprint, err := cat.Prepare(tasks.Job{
+			prepared, err := cat.Prepare(tasks.Job{
 				ID: fmt.Sprintf("job-%d", i), TaskType: "t", Input: strings.Repeat("x", 900),
 			}, time.Now())
 			if err != nil {
 				return err
 			}
-			if _, err := store.Create(b.Context(), jobstore.NewJob{Job: job, Fingerprint: fingerprint}); err != nil {
+			if _, err := store.Create(b.Context(), jobstore.NewJob(prepared)); err != nil {
 				return err
 			}
-			task, enqueueOptions, err := envelope.New(store.Keys(), job, 1)
+			task, enqueueOptions, err := envelope.New(store.Keys(), prepared.Job, 1)
 			if err != nil {
 				return err
 			}

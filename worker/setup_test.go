@@ -126,11 +126,11 @@ func (b *bench) job(change ...func(*tasks.Job)) string {
 	for _, apply := range change {
 		apply(&job)
 	}
-	prepared, fingerprint, err := b.catalog.Prepare(job, time.Now())
+	prepared, err := b.catalog.Prepare(job, time.Now())
 	require.NoError(b.t, err)
-	_, err = b.store.Create(b.t.Context(), jobstore.NewJob{Job: prepared, Fingerprint: fingerprint})
+	_, err = b.store.Create(b.t.Context(), jobstore.NewJob(prepared))
 	require.NoError(b.t, err)
-	return prepared.ID
+	return prepared.Job.ID
 }
 
 // deliver makes one delivery of the job, as asynq does.

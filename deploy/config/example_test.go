@@ -84,8 +84,9 @@ func TestExampleHoldsTheDeployment(t *testing.T) {
 		"fast_summary":      {"gemini-2.5-flash", "gpt-4.1-mini"},
 		"embedding":         {"deepseek-embedding"},
 	} {
-		job, _, err := c.Prepare(tasks.Job{TaskType: taskType, Input: "A text."}, time.Now())
+		prepared, err := c.Prepare(tasks.Job{TaskType: taskType, Input: "A text."}, time.Now())
 		require.NoError(t, err, taskType)
+		job := prepared.Job
 		assert.Equal(t, models, c.ModelsFor(job), taskType)
 		assert.Equal(t, taskType != "embedding", strings.Contains(string(job.Request), `"max_tokens":1024,"temperature":0.7`), taskType)
 	}

@@ -12,43 +12,53 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/tokens"
 )
 
+// Prepared is a job as its record keeps it; it converts to a jobstore.NewJob.
+type Prepared struct {
+	Job tasks.Job
+	// Fingerprint is that of the job as it was asked for.
+	Fingerprint string
+	// PromptTokens is the estimate of the request's tokens before its answer, see tokens.Prompt.
+	PromptTokens int
+}
+
 // Prepare does with a job what every way in does: it checks it against the contract and the catalog, fills in its
-// defaults, its id and its times, and renders its input into the request. What it returns is what the job's record
-// keeps; the fingerprint is that of the job as it was asked for. now is when the job was accepted.
+// defaults, its id and its times, renders its input into the request, and counts the request's tokens. What it returns
+// is what the job's record keeps. now is when the job was accepted.
 //
 // The errors are *tasks.FieldError, joined, and wrap tasks.ErrInvalidJob. The job handed in is not changed.
-func (c *Catalog) Prepare(job tasks.Job, now time.Time) (prepared tasks.Job, fingerprint string, err error) {
+func (c *Catalog) Prepare(job tasks.Job, now time.Time) (Prepared, error) {
 	if err := job.Validate(); err != nil {
-		return tasks.Job{}, "", err
+		return Prepared{}, err
 	}
 	if job.Tenant == "" {
 		job.Tenant = DefaultTenant
 	}
-	fingerprint, err = tasks.Fingerprint(job)
+	fingerprint, err := tasks.Fingerprint(job)
 	if err != nil {
-		return tasks.Job{}, "", fmt.Errorf("fingerprint the job: %w", err)
+		return Prepared{}, fmt.Errorf("fingerprint the job: %w", err)
 	}
 	if err := c.checkNames(job); err != nil {
-		return tasks.Job{}, "", err
+		return Prepared{}, err
 	}
 	if job.Kind, err = c.kindOf(job); err != nil {
-		return tasks.Job{}, "", err
+		return Prepared{}, err
 	}
 	if err := errors.Join(c.checkModels(job), c.setTimes(&job, now), c.render(&job)); err != nil {
-		return tasks.Job{}, "", err
+		return Prepared{}, err
 	}
 	if job.ID == "" {
 		id, err := uuid.NewV7()
 		if err != nil {
-			return tasks.Job{}, "", fmt.Errorf("make an id for the job: %w", err)
+			return Prepared{}, fmt.Errorf("make an id for the job: %w", err)
 		}
 		job.ID = id.String()
 	}
 	job.V = tasks.Version
 	fill(&job.Priority, tasks.PriorityDefault)
-	return job, fingerprint, nil
+	return Prepared{job, fingerprint, tokens.Prompt(job.Kind, job.Request)}, nil
 }
 
 func refuse(field, format string, args ...any) error {

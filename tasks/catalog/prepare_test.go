@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/tokens"
 )
 
 var accepted = time.Date(2026, 11, 23, 10, 0, 0, 0, time.FixedZone("", 3600))
@@ -19,8 +20,9 @@ func TestPrepareFillsIn(t *testing.T) {
 	t.Parallel()
 	c := valid(t)
 	asked := tasks.Job{TaskType: "summary", Input: "A text."}
-	job, fingerprint, err := c.Prepare(asked, accepted)
+	prepared, err := c.Prepare(asked, accepted)
 	require.NoError(t, err)
+	job := prepared.Job
 
 	assert.Equal(t, tasks.Job{TaskType: "summary", Input: "A text."}, asked, "the job handed in is not changed")
 	id, err := uuid.Parse(job.ID)
@@ -36,11 +38,13 @@ func TestPrepareFillsIn(t *testing.T) {
 	assert.Equal(t, tasks.Duration(24*time.Hour), job.Retention)
 	assert.Nil(t, job.RunAt)
 	assert.Empty(t, job.Input)
+	assert.Equal(t, tokens.Prompt(tasks.KindChat, job.Request), prepared.PromptTokens)
+	assert.Positive(t, prepared.PromptTokens)
 
 	asked.Tenant = "default"
 	want, err := tasks.Fingerprint(asked)
 	require.NoError(t, err)
-	assert.Equal(t, want, fingerprint, "of the job as asked, its tenant filled in")
+	assert.Equal(t, want, prepared.Fingerprint, "of the job as asked, its tenant filled in")
 }
 
 func TestPrepareKeepsWhatIsGiven(t *testing.T) {
@@ -52,8 +56,9 @@ func TestPrepareKeepsWhatIsGiven(t *testing.T) {
 		Deadline: &deadline, MaxRetries: new(7), Retention: tasks.Duration(time.Minute),
 		Metadata: map[string]string{"k": "v"}, CreatedAt: new(accepted.Add(-time.Hour)),
 	}
-	job, _, err := c.Prepare(asked, accepted)
+	prepared, err := c.Prepare(asked, accepted)
 	require.NoError(t, err)
+	job := prepared.Job
 	assert.Equal(t, "mine", job.ID)
 	assert.Equal(t, "acme", job.Tenant)
 	assert.Equal(t, tasks.PriorityBulk, job.Priority)
@@ -64,8 +69,9 @@ func TestPrepareKeepsWhatIsGiven(t *testing.T) {
 	assert.Equal(t, asked.Metadata, job.Metadata)
 	assert.Equal(t, accepted.UTC(), *job.CreatedAt, "set by the way in, whatever the job says")
 
-	job, _, err = c.Prepare(tasks.Job{TaskType: "plain", Input: "x"}, accepted)
+	prepared, err = c.Prepare(tasks.Job{TaskType: "plain", Input: "x"}, accepted)
 	require.NoError(t, err)
+	job = prepared.Job
 	assert.Equal(t, 0, *job.MaxRetries, "the task type's")
 	assert.Equal(t, tasks.Duration(time.Hour), job.Retention)
 }
@@ -121,8 +127,9 @@ func TestPrepareRenders(t *testing.T) {
 			t.Parallel()
 			asked, err := tasks.DecodeJob([]byte(row.job))
 			require.NoError(t, err)
-			job, _, err := c.Prepare(asked, accepted)
+			prepared, err := c.Prepare(asked, accepted)
 			require.NoError(t, err)
+			job := prepared.Job
 			assert.Equal(t, row.want, string(job.Request))
 			assert.Empty(t, job.Input)
 			assert.True(t, json.Valid(job.Request))
@@ -147,10 +154,10 @@ func TestPrepareFindsTheKind(t *testing.T) {
 	} {
 		asked, err := tasks.DecodeJob([]byte(job))
 		require.NoError(t, err, job)
-		prepared, _, err := c.Prepare(asked, accepted)
+		prepared, err := c.Prepare(asked, accepted)
 		require.NoError(t, err, job)
-		assert.Equal(t, want, prepared.Kind, job)
-		assert.NotEmpty(t, c.ModelsFor(prepared), job)
+		assert.Equal(t, want, prepared.Job.Kind, job)
+		assert.NotEmpty(t, c.ModelsFor(prepared.Job), job)
 	}
 }
 
@@ -242,18 +249,17 @@ func TestPrepareRefuses(t *testing.T) {
 			t.Parallel()
 			asked, err := tasks.DecodeJob([]byte(row.job))
 			require.NoError(t, err)
-			job, fingerprint, err := c.Prepare(asked, accepted)
+			prepared, err := c.Prepare(asked, accepted)
 			require.EqualError(t, err, row.want)
 			require.ErrorIs(t, err, tasks.ErrInvalidJob)
-			assert.Zero(t, job)
-			assert.Empty(t, fingerprint)
+			assert.Zero(t, prepared)
 		})
 	}
 }
 
 func TestPrepareRefusesWhatIsTooLarge(t *testing.T) {
 	t.Parallel()
-	_, _, err := valid(t).Prepare(tasks.Job{TaskType: "summary", Input: strings.Repeat("x", tasks.MaxJobBytes)}, accepted)
+	_, err := valid(t).Prepare(tasks.Job{TaskType: "summary", Input: strings.Repeat("x", tasks.MaxJobBytes)}, accepted)
 	require.ErrorIs(t, err, tasks.ErrInvalidJob)
 	assert.Regexp(t, `^request: has \d+ bytes with its prompt and defaults; at most 8388608 are accepted$`, err.Error())
 }
@@ -266,7 +272,7 @@ func FuzzPrepareInput(f *testing.F) {
 	c := small()
 	require.NoError(f, c.Validate())
 	f.Fuzz(func(t *testing.T, input string) {
-		job, _, err := c.Prepare(tasks.Job{TaskType: "summary", Input: input}, accepted)
+		prepared, err := c.Prepare(tasks.Job{TaskType: "summary", Input: input}, accepted)
 		if err != nil {
 			require.ErrorIs(t, err, tasks.ErrInvalidJob)
 			return
@@ -275,7 +281,7 @@ func FuzzPrepareInput(f *testing.F) {
 			Messages  []struct{ Role, Content string }
 			MaxTokens int `json:"max_tokens"`
 		}
-		require.NoError(t, json.Unmarshal(job.Request, &request))
+		require.NoError(t, json.Unmarshal(prepared.Job.Request, &request))
 		require.Len(t, request.Messages, 2)
 		require.Equal(t, "Summarise:\n\n"+input, request.Messages[1].Content)
 		require.Equal(t, 1024, request.MaxTokens)
@@ -290,14 +296,14 @@ func FuzzPrepareRequest(f *testing.F) {
 	c := small()
 	require.NoError(f, c.Validate())
 	f.Fuzz(func(t *testing.T, request []byte) {
-		job, _, err := c.Prepare(tasks.Job{TaskType: "summary", Request: request}, accepted)
+		prepared, err := c.Prepare(tasks.Job{TaskType: "summary", Request: request}, accepted)
 		if err != nil {
 			require.ErrorIs(t, err, tasks.ErrInvalidJob)
 			return
 		}
 		var before, after map[string]json.RawMessage
 		require.NoError(t, json.Unmarshal(request, &before))
-		require.NoError(t, json.Unmarshal(job.Request, &after))
+		require.NoError(t, json.Unmarshal(prepared.Job.Request, &after))
 		for name, value := range before {
 			require.Equal(t, value, after[name])
 		}

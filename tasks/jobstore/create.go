@@ -13,10 +13,12 @@ import (
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
-// NewJob is a job as the catalog has prepared it, with the fingerprint of what its user asked for.
+// NewJob is a job as the catalog has prepared it, with the fingerprint of what its user asked for and the estimate of
+// its prompt's tokens.
 type NewJob struct {
-	Job         tasks.Job
-	Fingerprint string
+	Job          tasks.Job
+	Fingerprint  string
+	PromptTokens int
 }
 
 // Created is what Create found or did. Where the job was there already, the fields are those of its record: its
@@ -131,7 +133,7 @@ func (s *Store) createCall(job NewJob) (call, error) {
 		verb: verb, id: id, script: createScript, keys: []string{s.keys.Job(id)},
 		args: []any{
 			job.Fingerprint, job.Job.Tenant, text, job.Job.TaskType, string(job.Job.Priority),
-			formatTime(createdAt), runAt, waiting,
+			formatTime(createdAt), runAt, waiting, job.PromptTokens,
 		},
 	}, nil
 }

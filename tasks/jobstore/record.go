@@ -29,6 +29,8 @@ type Record struct {
 	Tenant      string
 	TaskType    string
 	Priority    tasks.Priority
+	// PromptTokens is the estimate of the request's tokens before its answer; 0 where none was made at the way in.
+	PromptTokens int
 	// Run is 1, and one more for every reopening.
 	Run int
 
@@ -80,6 +82,7 @@ func parseRecord(id string, fields map[string]string) (*Record, error) {
 		record.Response = []byte(response)
 	}
 	parser := fieldParser{id: id, fields: fields}
+	parser.integer("prompt_tokens", &record.PromptTokens)
 	parser.integer("run", &record.Run)
 	parser.integer("failures", &record.Failures)
 	parser.integer("deaths", &record.Deaths)

@@ -53,7 +53,7 @@ func (b bundle) job() NewJob {
 	now := time.Now()
 	deadline, retries := now.Add(time.Hour), 4
 	return NewJob{
-		Fingerprint: "f1",
+		Fingerprint: "f1", PromptTokens: 11,
 		Job: tasks.Job{
 			V: 1, ID: fmt.Sprintf("job-%d", b.jobs.Add(1)), TaskType: "fast_summary", Tenant: "default",
 			Request: []byte(`{"messages":[{"role":"user","content":"<p>"}]}`), Kind: tasks.KindChat,

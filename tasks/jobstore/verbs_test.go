@@ -26,6 +26,7 @@ func TestCreate(t *testing.T) {
 		record := b.get(t, job.Job.ID)
 		assert.Equal(t, "scheduled", record.Waiting.Reason)
 		assert.Equal(t, runAt, record.Waiting.Until)
+		assert.Equal(t, 11, record.PromptTokens)
 		assert.Equal(t, []string{indexOpen}, b.inIndex(t, job.Job.ID))
 
 		again := job
@@ -47,6 +48,18 @@ func TestCreate(t *testing.T) {
 		foreign.Job.Tenant = "acme"
 		_, err = b.Create(t.Context(), foreign)
 		require.ErrorIs(t, err, ErrIDConflict)
+	})
+}
+
+// Producers of an earlier release write records without the count.
+func TestARecordWithoutPromptTokens(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(b bundle) {
+		job := b.job()
+		_, err := b.Create(b.t.Context(), job)
+		require.NoError(b.t, err)
+		require.NoError(b.t, b.client.HDel(b.t.Context(), b.keys.Job(job.Job.ID), "prompt_tokens").Err())
+		assert.Zero(b.t, b.get(b.t, job.Job.ID).PromptTokens)
 	})
 }
 
