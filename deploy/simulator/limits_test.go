@@ -24,6 +24,7 @@ func TestRateLimitHeaders(t *testing.T) {
 		assert.Equal(t, "1", first.Header.Get("X-Ratelimit-Remaining-Requests"))
 		assert.Equal(t, "1m0s", first.Header.Get("X-Ratelimit-Reset-Requests"))
 		assert.Equal(t, "10000", first.Header.Get("X-Ratelimit-Limit-Tokens"))
+		assert.Equal(t, "1m0s", first.Header.Get("X-Ratelimit-Reset-Tokens"))
 		assert.Empty(t, first.Header.Get("Retry-After"))
 
 		time.Sleep(20*time.Second + 500*time.Millisecond)
@@ -35,6 +36,8 @@ func TestRateLimitHeaders(t *testing.T) {
 		assert.Equal(t, "39500", refused.Header.Get("Retry-After-Ms"))
 		assert.Equal(t, "0", refused.Header.Get("X-Ratelimit-Remaining-Requests"))
 		assert.Equal(t, "1m0s", refused.Header.Get("X-Ratelimit-Reset-Requests"))
+		assert.Equal(t, strconv.Itoa(10_000-2*need), refused.Header.Get("X-Ratelimit-Remaining-Tokens"), "a refused call counts nowhere")
+		assert.Equal(t, "1m0s", refused.Header.Get("X-Ratelimit-Reset-Tokens"))
 		assert.Contains(t, refused.text, "Limit 2, Used 2, Requested 1. Please try again in 39.5s")
 
 		time.Sleep(39*time.Second + 499*time.Millisecond)

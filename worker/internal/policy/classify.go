@@ -31,6 +31,8 @@ type Outcome struct {
 	Detail string
 	// RetryAfter is the wait that the provider asked for; 0 if it named none.
 	RetryAfter time.Duration
+	// RateLimit is what the provider said of its limits, with whatever answer.
+	RateLimit RateLimit
 	// MaybeBilled tells that the call may have been received and its price is not known.
 	MaybeBilled bool
 
@@ -64,13 +66,18 @@ var hints = map[tasks.Class]string{
 }
 
 // Classify gives an answer its class: by the code in its body, by its HTTP status, by the transport's error, in this
-// order. It is the only place that reads any of them.
+// order. It is the only place that reads any of them, and the headers that speak of limits.
 func Classify(kind tasks.Kind, answer provider.Answer) Outcome {
-	failure, body, malformed := classifyFailure(answer)
-	if failure.Class != "" {
-		return failure
+	now := time.Now()
+	outcome, body, malformed := classifyFailure(answer)
+	if outcome.Class == "" {
+		outcome = readAnswer(kind, body, malformed)
 	}
-	return readAnswer(kind, body, malformed)
+	outcome.RateLimit = rateLimit(answer.Header, now)
+	if outcome.Class == tasks.ClassThrottled || outcome.Class == tasks.ClassUnavailable {
+		outcome.RetryAfter = retryAfter(answer.Header, outcome.RateLimit, now)
+	}
+	return outcome
 }
 
 // ClassifyModels gives the answer to a health probe, which asks for the list of models, its class.
@@ -164,9 +171,6 @@ func failed(class tasks.Class, reported reportedError, answer provider.Answer) O
 	case http.StatusOK, http.StatusRequestTimeout, http.StatusGatewayTimeout, statusTimedOutAtEdge:
 		// The model may have worked although its answer did not come through.
 		outcome.MaybeBilled = true
-	}
-	if class == tasks.ClassThrottled || class == tasks.ClassUnavailable {
-		outcome.RetryAfter = retryAfter(answer.Header, time.Now())
 	}
 	return outcome
 }

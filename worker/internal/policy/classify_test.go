@@ -169,7 +169,14 @@ func FuzzClassify(f *testing.F) {
 
 func serve(t *testing.T) string {
 	t.Helper()
-	sim, err := simulator.New(simulator.Config{Regions: []simulator.RegionConfig{{Name: "sim", Slow: 100 * time.Millisecond}}})
+	return serveWith(t, simulator.Limits{})
+}
+
+func serveWith(t *testing.T, limits simulator.Limits) string {
+	t.Helper()
+	sim, err := simulator.New(simulator.Config{
+		Regions: []simulator.RegionConfig{{Name: "sim", Slow: 100 * time.Millisecond, Limits: limits}},
+	})
 	require.NoError(t, err)
 	server := httptest.NewServer(sim)
 	t.Cleanup(func() {

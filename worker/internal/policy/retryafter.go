@@ -7,36 +7,48 @@ import (
 	"time"
 )
 
-// maxRetryAfter caps every wait that a provider names.
-const maxRetryAfter = 24 * time.Hour
+const (
+	// maxRetryAfter caps every wait that a provider names.
+	maxRetryAfter = 24 * time.Hour
+	// maxMeant is beyond what anybody can mean by a wait: a point in time where a span belongs, or nonsense.
+	maxMeant = 365 * 24 * time.Hour
+)
 
 // retryAfter is the wait that an answer asks for: retry-after-ms, Retry-After in seconds or as a date, or the reset
-// of the limit that has nothing left (x-ratelimit-reset-requests and -tokens, durations such as "6m0s"). 0 if it
-// names none.
-func retryAfter(header http.Header, now time.Time) time.Duration {
-	if ms, err := strconv.ParseFloat(header.Get("Retry-After-Ms"), 64); err == nil {
-		return bounded(time.Duration(ms * float64(time.Millisecond)))
+// of the limit that has nothing left. 0 if it names none that can be meant.
+func retryAfter(header http.Header, limits RateLimit, now time.Time) time.Duration {
+	if wait, ok := number(header.Get("Retry-After-Ms"), time.Millisecond); ok {
+		return min(wait, maxRetryAfter)
 	}
-	if value := strings.TrimSpace(header.Get("Retry-After")); value != "" {
-		if seconds, err := strconv.ParseFloat(value, 64); err == nil {
-			return bounded(time.Duration(seconds * float64(time.Second)))
-		}
-		if date, err := http.ParseTime(value); err == nil {
-			return bounded(date.Sub(now))
+	value := strings.TrimSpace(header.Get("Retry-After"))
+	if wait, ok := number(value, time.Second); ok {
+		return min(wait, maxRetryAfter)
+	}
+	if date, err := http.ParseTime(value); err == nil {
+		if wait, ok := until(date, now); ok {
+			return min(wait, maxRetryAfter)
 		}
 	}
 	var longest time.Duration
-	for _, limit := range []string{"Requests", "Tokens"} {
-		if header.Get("X-Ratelimit-Remaining-"+limit) != "0" {
-			continue
-		}
-		if reset, err := time.ParseDuration(header.Get("X-Ratelimit-Reset-" + limit)); err == nil {
-			longest = max(longest, bounded(reset))
+	for _, limit := range []Limit{limits.Requests, limits.Tokens} {
+		if limit.Known && limit.Remaining == 0 {
+			longest = max(longest, limit.Reset)
 		}
 	}
 	return longest
 }
 
-func bounded(wait time.Duration) time.Duration {
-	return min(max(wait, 0), maxRetryAfter)
+// number reads a decimal number of units.
+func number(text string, unit time.Duration) (time.Duration, bool) {
+	value, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+	if err != nil || !(value >= 0 && value <= float64(maxMeant/unit)) { // which no NaN is
+		return 0, false
+	}
+	return time.Duration(value * float64(unit)), true
+}
+
+// until is how long it is to a point in time; 0 for one that has passed.
+func until(at, now time.Time) (time.Duration, bool) {
+	wait := max(at.Sub(now), 0)
+	return wait, wait <= maxMeant
 }
