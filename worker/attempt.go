@@ -110,8 +110,7 @@ func (d *delivery) call(ctx context.Context, result *made, key string) {
 	outcome := policy.Classify(d.job.Kind, answer)
 	outcome.Message, outcome.Detail = provider.Redact(outcome.Message, key), provider.Redact(outcome.Detail, key)
 	if outcome.Class == "" && outcome.Usage == nil {
-		estimate := d.worker.catalog.Estimate(model.Name, d.job, d.record.PromptTokens)
-		outcome.Usage = policy.EstimateUsage(estimate.Prompt, outcome.Text)
+		outcome.Usage = policy.EstimateUsage(d.estimate(model.Name).Prompt, outcome.Text)
 	}
 	result.outcome, result.body = outcome, answer.Body
 	result.ledger.LatencyMS, result.ledger.HTTPStatus = answer.Latency.Milliseconds(), answer.Status
@@ -130,8 +129,10 @@ func (d *delivery) end(result *made) {
 	result.report.Effect, result.report.Cause = policy.For(outcome.Class).Effect, string(outcome.Class)
 	if outcome.Usage != nil && !outcome.Usage.Estimated && result.report.Admitted > 0 {
 		// Providers count the prompt and the bound when a call arrives: only the prompt was a guess.
-		result.report.Tokens = outcome.Usage.PromptTokens + d.bound()
+		result.report.Tokens = outcome.Usage.PromptTokens + d.estimate(result.route.Model).Bound
 	}
+	result.report.RemainingRequests = remaining(outcome.RateLimit.Requests)
+	result.report.RemainingTokens = remaining(outcome.RateLimit.Tokens)
 	switch result.report.Effect {
 	case gate.Throttle:
 		result.cooldown = breaker.Cooldown
@@ -143,6 +144,14 @@ func (d *delivery) end(result *made) {
 		result.report.AccountEndpoints = d.worker.accountEndpoints[result.route.Account]
 	case gate.Success, gate.Failure, gate.Ignore, gate.Release, gate.Trip, gate.NotServed:
 	}
+}
+
+// remaining is what the provider says is left, for the clocks of the gate.
+func remaining(limit policy.Limit) int {
+	if !limit.Known {
+		return gate.Unknown
+	}
+	return int(limit.Remaining)
 }
 
 // settle tells the gate and the ledger what came of a failed attempt, through outages of Redis.

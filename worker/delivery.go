@@ -11,6 +11,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/worker/internal/policy"
@@ -39,6 +40,8 @@ type delivery struct {
 	job    tasks.Job
 	// attempts are those of this delivery that have ended without an answer.
 	attempts []tasks.Attempt
+	// estimates are what calls may use, by model, as far as they were asked for.
+	estimates map[string]catalog.Estimate
 	// stop ends the delivery's context with a cause of package policy.
 	stop context.CancelCauseFunc
 }

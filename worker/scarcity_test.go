@@ -129,11 +129,11 @@ func newFleet(
 
 func (s *scarcity) enqueue(priority tasks.Priority, number int) string {
 	job := tasks.Job{ID: fmt.Sprintf("%s-%d", priority, number), TaskType: "summary", Input: document, Priority: priority}
-	prepared, fingerprint, err := s.catalog.Prepare(job, time.Now())
+	prepared, err := s.catalog.Prepare(job, time.Now())
 	require.NoError(s.t, err)
-	_, err = s.store.Create(s.t.Context(), jobstore.NewJob{Job: prepared, Fingerprint: fingerprint})
+	_, err = s.store.Create(s.t.Context(), jobstore.NewJob{Job: prepared.Job, Fingerprint: prepared.Fingerprint, PromptTokens: prepared.PromptTokens})
 	require.NoError(s.t, err)
-	task, options, err := envelope.New(s.store.Keys(), prepared, 1)
+	task, options, err := envelope.New(s.store.Keys(), prepared.Job, 1)
 	require.NoError(s.t, err)
 	_, err = s.queue.Enqueue(task, options...)
 	require.NoError(s.t, err)

@@ -189,12 +189,20 @@ func (d *delivery) tokens(route gate.Route) int {
 	if !d.worker.limitsTokens || !d.worker.gate.CountsTokens(route) {
 		return 0
 	}
-	return d.promptTokens() + d.bound()
+	return d.estimate(route.Model).Tokens()
 }
 
-func (d *delivery) promptTokens() int { return len(d.job.Request)/4 + 1 }
-
-func (d *delivery) bound() int { return 1024 }
+// estimate is what a call of the model may use. It is worked out once for a delivery.
+func (d *delivery) estimate(model string) catalog.Estimate {
+	if known, found := d.estimates[model]; found {
+		return known
+	}
+	if d.estimates == nil {
+		d.estimates = map[string]catalog.Estimate{}
+	}
+	d.estimates[model] = d.worker.catalog.Estimate(model, d.job, d.record.PromptTokens)
+	return d.estimates[model]
+}
 
 func overLimit(model string, scope catalog.LimitScope, tokens int) *tasks.Failure {
 	return &tasks.Failure{
