@@ -27,8 +27,12 @@ type endpointStatus struct {
 	State  gate.State `json:"state"`
 	Forced bool       `json:"forced,omitempty"`
 	// Until is when an open breaker lets its first probe through, ProbeUntil when the probe that is out ends.
-	Until                *time.Time `json:"until,omitempty"`
-	ProbeUntil           *time.Time `json:"probe_until,omitempty"`
+	Until      *time.Time `json:"until,omitempty"`
+	ProbeUntil *time.Time `json:"probe_until,omitempty"`
+	// Cause is the class of the failure that opened the breaker. RampUntil is when everything is admitted again after a
+	// recovery.
+	Cause                string     `json:"cause,omitempty"`
+	RampUntil            *time.Time `json:"ramp_until,omitempty"`
 	ConsecutiveFailures  int64      `json:"consecutive_failures"`
 	ConsecutiveSuccesses int64      `json:"consecutive_successes"`
 	LatencyMS            float64    `json:"latency_ms,omitempty"`
@@ -70,7 +74,8 @@ func readEndpoints(ctx context.Context, client redis.UniversalClient, keys keysp
 		statuses[i] = endpointStatus{
 			Endpoint: endpoint.Name, Account: endpoint.Account, Region: endpoint.Region, Priority: endpoint.Priority,
 			Simulated: endpoint.Simulated, State: state.State, Forced: state.Forced, Until: timeOrNil(state.Until),
-			ProbeUntil: timeOrNil(state.ProbeUntil), ConsecutiveFailures: state.ConsecutiveFailures,
+			ProbeUntil: timeOrNil(state.ProbeUntil), Cause: state.Cause, RampUntil: timeOrNil(state.RampUntil),
+			ConsecutiveFailures:  state.ConsecutiveFailures,
 			ConsecutiveSuccesses: state.ConsecutiveSuccesses,
 			LatencyMS:            float64(state.Latency.Microseconds()) / 1000, Calls: state.Calls, Successes: state.Successes,
 			Failures: state.Failures, Trips: state.Trips, Probes: state.Probes, Reopenings: state.Reopenings,
@@ -124,8 +129,14 @@ func (e endpointStatus) breaker(now time.Time) string {
 	case e.State == gate.StateOpen && e.Until != nil:
 		text = "open until " + clock(*e.Until, now)
 	}
-	if e.Forced {
+	if e.RampUntil != nil {
+		text += ", ramping up"
+	}
+	switch {
+	case e.Forced:
 		text += " (by hand)"
+	case e.Cause != "":
+		text += " (" + e.Cause + ")"
 	}
 	return text
 }

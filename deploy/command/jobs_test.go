@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -18,12 +19,18 @@ import (
 // onRedis returns a function that runs a command line on an embedded Redis, with a configuration.
 func onRedis(t *testing.T) func(stdin string, args ...string) outcomeOf {
 	t.Helper()
-	_, server := redistest.Embedded(t)
+	run, _ := onRedisWithClient(t)
+	return run
+}
+
+func onRedisWithClient(t *testing.T) (run func(stdin string, args ...string) outcomeOf, client *redis.Client) {
+	t.Helper()
+	client, server := redistest.Embedded(t)
 	file := simulatedFile(t)
 	return func(stdin string, args ...string) outcomeOf {
 		t.Helper()
 		return inProcess(t, stdin, append(args, "--redis", "redis://"+server.Addr(), "--config", file)...)
-	}
+	}, client
 }
 
 func TestEnqueueTakesContentFromEverywhere(t *testing.T) {

@@ -182,8 +182,18 @@ func waiting(w *tasks.Waiting, now time.Time) string {
 		return ""
 	}
 	text := strings.ReplaceAll(w.Reason, "_", " ")
-	if w.Route != "" {
+	if w.Limit != "" {
+		text += " of " + w.Limit
+	}
+	switch {
+	case w.Route == "":
+	case w.Limit != "":
+		text += ", for " + w.Route
+	default:
 		text += " of " + w.Route
+	}
+	if w.Cause != "" {
+		text += " (" + string(w.Cause) + ")"
 	}
 	if !w.Until.IsZero() {
 		text += ", until " + clock(w.Until, now)

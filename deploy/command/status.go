@@ -23,6 +23,8 @@ type statusReply struct {
 	Queues  []queueStatus `json:"queues"`
 	// PausedTaskTypes are those of which no call is begun.
 	PausedTaskTypes []string `json:"paused_task_types"`
+	// Waiting is what open jobs wait for.
+	Waiting waitsStatus `json:"waiting"`
 	// Endpoints is absent without a configuration, which alone knows them.
 	Endpoints []endpointStatus `json:"endpoints,omitempty"`
 }
@@ -68,6 +70,9 @@ func readStatus(ctx context.Context, client *redis.Client, s *settings) (statusR
 	if reply.Queues, err = readQueues(client, keyspace.New(s.prefix), paused); err != nil {
 		return reply, err
 	}
+	if reply.Waiting, err = readWaits(ctx, client, s.prefix); err != nil {
+		return reply, err
+	}
 	if s.file != nil {
 		reply.Endpoints, err = readEndpoints(ctx, client, keys, &s.file.Catalog)
 	}
@@ -95,6 +100,9 @@ func printStatus(out io.Writer, reply statusReply, now time.Time) error {
 	}
 	fmt.Fprintf(out, "redis    %s\nworkers  %s\n\n", reply.Redis, alive)
 	if err := printQueues(out, reply.Queues, reply.PausedTaskTypes); err != nil {
+		return err
+	}
+	if err := printWaits(out, reply.Waiting, now); err != nil {
 		return err
 	}
 	if reply.Endpoints == nil {
