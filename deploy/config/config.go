@@ -9,7 +9,7 @@ import (
 )
 
 // Off turns off what is on by default, where a field says that it can be.
-const Off = "off"
+const Off = catalog.Off
 
 // On is what Off is not.
 const On = "on"

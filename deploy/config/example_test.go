@@ -148,13 +148,13 @@ func leaves(typ reflect.Type, path []string) [][]string {
 	return all
 }
 
-var sections = regexp.MustCompile(`(?ms)^(redis|worker|http|log|health|defaults|breaker|retry):\n(  .*?\n)+?(\n|\z)`)
+var sections = regexp.MustCompile(`(?ms)^(redis|worker|http|log|health|defaults|budget|breaker|retry):\n(  .*?\n)+?(\n|\z)`)
 
 // The example says that these sections hold the defaults; so they do.
 func TestExampleShowsTheDefaults(t *testing.T) {
 	t.Parallel()
 	without := sections.ReplaceAllString(string(Example()), "")
-	for _, name := range []string{"redis", "worker", "http", "log", "health", "defaults", "breaker", "retry"} {
+	for _, name := range []string{"redis", "worker", "http", "log", "health", "defaults", "budget", "breaker", "retry"} {
 		require.NotContains(t, without, "\n"+name+":")
 	}
 	bare, err := Parse("forebay.yaml", []byte(without))
@@ -168,4 +168,5 @@ func TestExampleShowsTheDefaults(t *testing.T) {
 	assert.Equal(t, full.Catalog.Defaults, bare.Catalog.Defaults)
 	assert.Equal(t, full.Catalog.Breaker, bare.Catalog.Breaker)
 	assert.Equal(t, full.Catalog.Retry, bare.Catalog.Retry)
+	assert.Equal(t, full.Catalog.Budget, bare.Catalog.Budget)
 }

@@ -27,6 +27,7 @@ const maxDepth = 64
 var (
 	durationType = reflect.TypeFor[time.Duration]()
 	servedType   = reflect.TypeFor[catalog.ServedModels]()
+	limitType    = reflect.TypeFor[catalog.Limit]()
 	digits       = regexp.MustCompile(`^[-+]?[0-9][0-9_]*$`)
 )
 
@@ -80,6 +81,8 @@ func (s *schema) value(node ast.Node, typ reflect.Type, path []string) {
 		s.duration(node, path)
 	case typ == servedType:
 		s.served(node, path)
+	case typ == limitType:
+		s.limit(node, path)
 	case typ.Kind() == reflect.Struct:
 		s.structure(node, typ, path)
 	case typ.Kind() == reflect.Map:
@@ -203,6 +206,19 @@ func (s *schema) sequence(node ast.Node, path []string, visit func(i int, value 
 func (s *schema) note(path []string, key, value ast.Node) {
 	_, scalar := value.(ast.ScalarNode)
 	s.file.places.put(path, place{key: positionOf(key), value: positionOf(value), scalar: scalar})
+}
+
+// limit checks US dollars, which may be off.
+func (s *schema) limit(node ast.Node, path []string) {
+	switch n := node.(type) {
+	case *ast.IntegerNode, *ast.FloatNode:
+		return
+	case *ast.StringNode:
+		if n.Value == catalog.Off {
+			return
+		}
+	}
+	s.refuse(node, path, "must be a number of US dollars, or %s, not %s", catalog.Off, describe(node))
 }
 
 // served checks the models of an endpoint: a list of names, or a mapping of names to the endpoint's own.

@@ -42,6 +42,9 @@ var allowed = map[string]string{
 	"breaker.min_calls":         "1 to 1000000",
 	"breaker.cooldown":          "100ms to 1h",
 	"breaker.not_served":        "100ms to 24h",
+	"budget.daily_usd":          "more than 0 and at most 1000000 US dollars, or off",
+	"budget.time_zone":          "a name of the IANA database, such as Europe/Berlin",
+	"budget.on_exhausted":       "defer, degrade or fail",
 	"retry.backoff_base":        "1ms to 1h",
 	"retry.backoff_max":         "1ms to 24h",
 	"retry.try_backoff":         "1ms to 1m",
@@ -132,7 +135,7 @@ func written(value reflect.Value) string {
 	switch held := value.Interface().(type) {
 	case time.Duration:
 		return catalog.FormatDuration(held)
-	case int, float64:
+	case int, float64, catalog.Limit:
 		return fmt.Sprint(held)
 	}
 	if value.Len() == 0 {

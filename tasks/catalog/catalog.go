@@ -25,6 +25,7 @@ type Catalog struct {
 	Defaults     Defaults             `yaml:"defaults"`
 	Breaker      Breaker              `yaml:"breaker"`
 	Retry        Retry                `yaml:"retry"`
+	Budget       Budget               `yaml:"budget"`
 
 	// LookupEnv finds the environment variables that hold API keys. Defaults to os.LookupEnv.
 	LookupEnv func(name string) (string, bool) `yaml:"-"`
@@ -167,6 +168,8 @@ type TaskType struct {
 	ContentPolicyFallback bool `yaml:"content_policy_fallback"`
 	// Spill lets a job that meets only limits go on to the next model instead of waiting.
 	Spill bool `yaml:"spill"`
+	// OnBudgetExhausted overrides the budget's OnExhausted.
+	OnBudgetExhausted OnExhausted `yaml:"on_budget_exhausted"`
 	// MaxRetries and Retention override those of the catalog's Defaults.
 	MaxRetries *int           `yaml:"max_retries"`
 	Retention  *time.Duration `yaml:"retention"`

@@ -83,6 +83,7 @@ func (c *Catalog) fillDefaults() {
 	fill(&c.Retry.BackoffBase, defaultBackoffBase)
 	fill(&c.Retry.BackoffMax, defaultBackoffMax)
 	fill(&c.Retry.TryBackoff, defaultTryBackoff)
+	c.Budget.fillDefaults()
 }
 
 // WithDefaults is the Breaker with the documented default in every field that has its zero value.

@@ -46,6 +46,7 @@ func (c *Catalog) Validate() error {
 	v.lists()
 	v.taskTypes()
 	v.numbers()
+	v.budget()
 	if len(v.problems) > 0 {
 		return errors.Join(v.problems...)
 	}
@@ -255,6 +256,9 @@ func (v *validation) taskTypes() {
 		}
 		if tier := taskType.FallbackTier; tier != "" && !slices.Contains(v.tiers, tier) {
 			v.refuse(below(path, "fallback_tier"), "%s", unknown("tier", tier, v.tiers))
+		}
+		if taskType.OnBudgetExhausted != "" {
+			v.onExhausted(below(path, "on_budget_exhausted"), taskType.OnBudgetExhausted)
 		}
 		if taskType.MaxRetries != nil {
 			v.number(below(path, "max_retries"), *taskType.MaxRetries, 0, maxMaxRetries)

@@ -75,6 +75,18 @@ func (k Keyspace) Permits(account, endpoint, model string) string {
 	return k.Limits(account, endpoint, model) + ":permits"
 }
 
+// BudgetDay is what is held and what was spent on a day of the budget, YYYY-MM-DD, in all that limits it: a hash.
+func (k Keyspace) BudgetDay(day string) string { return k.budget() + day }
+
+// BudgetCost is what a day's calls cost, by task type, model, endpoint and tenant: a hash.
+func (k Keyspace) BudgetCost(day string) string { return k.budget() + day + ":cost" }
+
+// BudgetHolds is the holds of all calls that are out, by their expiry: a sorted set.
+func (k Keyspace) BudgetHolds() string { return k.budget() + "holds" }
+
+// Events is what operators are to know: a capped stream.
+func (k Keyspace) Events() string { return k.prefix + "events" }
+
 // Index is one shard of an index of job ids: a sorted set. The name is "open" (scored by deadline),
 // "ended" (by end) or "dead" (by death); scores are milliseconds since the epoch.
 func (k Keyspace) Index(shard int, name string) string {
@@ -128,5 +140,7 @@ func (k Keyspace) Queue(priority string) string {
 	}
 	return k.prefix + priority
 }
+
+func (k Keyspace) budget() string { return k.prefix + "{budget}:" }
 
 func (k Keyspace) account(name string) string { return k.prefix + "{acct:" + name + "}" }

@@ -1,0 +1,255 @@
+package catalog
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	_ "time/tzdata" // a budget's day is the same on machines that have no time zones of their own
+
+	"github.com/forebay-queue/forebay/tasks"
+)
+
+// Budget is what may be spent on a day, in US dollars of credit. A call is held at its worst case before it is made,
+// in all that limits it, and settled at what it cost.
+type Budget struct {
+	// DailyUSD limits all jobs together. Unlimited turns it off. Defaults to 100.
+	DailyUSD Limit `yaml:"daily_usd"`
+	// Tenants and TaskTypes limit the jobs of one tenant and of one task type, beside DailyUSD. 0 lets free models
+	// through only; whoever is not named has no limit of its own.
+	Tenants   map[string]float64 `yaml:"tenants"`
+	TaskTypes map[string]float64 `yaml:"task_types"`
+	// TimeZone says when a day begins: a name of the IANA database, such as Asia/Shanghai. Defaults to UTC.
+	TimeZone string `yaml:"time_zone"`
+	// OnExhausted is what becomes of a job that the budget has no room for. Defaults to Defer.
+	OnExhausted OnExhausted `yaml:"on_exhausted"`
+
+	// zone is TimeZone, once it has been looked up.
+	zone *time.Location
+}
+
+// Limit is US dollars. In YAML a number, or off for Unlimited.
+type Limit float64
+
+// Unlimited is no limit.
+var Unlimited = Limit(math.Inf(1))
+
+// Off is how a limit that is turned off is written.
+const Off = "off"
+
+// UnmarshalYAML reads a number, or off.
+func (l *Limit) UnmarshalYAML(unmarshal func(any) error) error {
+	var dollars float64
+	if err := unmarshal(&dollars); err == nil {
+		*l = Limit(dollars)
+		return nil
+	}
+	var text string
+	if err := unmarshal(&text); err != nil {
+		return err
+	}
+	if text != Off {
+		return errors.New("must be US dollars, or " + Off)
+	}
+	*l = Unlimited
+	return nil
+}
+
+// String is the limit as a file says it.
+func (l Limit) String() string {
+	if l == Unlimited {
+		return Off
+	}
+	return strconv.FormatFloat(float64(l), 'g', -1, 64)
+}
+
+// OnExhausted says what becomes of a job that the budget has no room for.
+type OnExhausted string
+
+// What may become of it. Whichever it is, a job that only the holds of calls which are out keep from going on waits
+// for those, some seconds.
+const (
+	// Defer lets it wait for the next day, free of charge.
+	Defer OnExhausted = "defer"
+	// Degrade takes the next cheaper model of the tiers that the budget has room for; Defer when it has for none. A job
+	// that names its models gets no other.
+	Degrade OnExhausted = "degrade"
+	// Fail ends it as failed.
+	Fail OnExhausted = "fail"
+)
+
+const (
+	defaultDailyUSD = 100
+	defaultTimeZone = "UTC"
+	// maxUSD bounds every limit, so that amounts stay whole numbers that Lua can count exactly.
+	maxUSD = 1_000_000
+)
+
+func (b *Budget) fillDefaults() {
+	fill(&b.DailyUSD, defaultDailyUSD)
+	fill(&b.TimeZone, defaultTimeZone)
+	fill(&b.OnExhausted, Defer)
+}
+
+func (v *validation) budget() {
+	budget := v.catalog.Budget
+	if daily := float64(budget.DailyUSD); budget.DailyUSD != Unlimited && !(daily > 0 && daily <= maxUSD) {
+		v.refuse(at("budget", "daily_usd"), "must be more than 0 and at most %d US dollars, or %s", maxUSD, Off)
+	}
+	v.budgetLimits("tenants", budget.Tenants, nil)
+	v.budgetLimits("task_types", budget.TaskTypes, sortedNames(v.catalog.TaskTypes))
+	zone, err := time.LoadLocation(budget.TimeZone)
+	if err != nil || budget.TimeZone == "Local" {
+		v.refuse(at("budget", "time_zone"), "must be a name of the IANA database, such as Europe/Berlin, got %q", budget.TimeZone)
+	}
+	v.catalog.Budget.zone = zone
+	v.onExhausted(at("budget", "on_exhausted"), budget.OnExhausted)
+}
+
+// budgetLimits checks the limits of one kind. known are the names that there are, nil where any may come.
+func (v *validation) budgetLimits(field string, limits map[string]float64, known []string) {
+	for _, name := range sortedNames(limits) {
+		path, limit := at("budget", field, name), limits[name]
+		switch {
+		case !tasks.ValidName(name):
+			v.refuse(path, "a name must be 1 to 64 characters of A-Z a-z 0-9 _ . -")
+		case known != nil && !slices.Contains(known, name):
+			v.refuse(path, "%s", unknown("task type", name, known))
+		case !(limit >= 0 && limit <= maxUSD):
+			v.refuse(path, "must be 0 to %d US dollars; leave it out for no limit", maxUSD)
+		}
+	}
+}
+
+func (v *validation) onExhausted(path []string, given OnExhausted) {
+	switch given {
+	case Defer, Degrade, Fail:
+	default:
+		v.refuse(path, "must be defer, degrade or fail")
+	}
+}
+
+// OnExhausted is what becomes of the job when the budget has no room for it: what its task type says, else the budget.
+func (c *Catalog) OnExhausted(job tasks.Job) OnExhausted {
+	if taskType := c.TaskTypes[job.TaskType]; taskType != nil && taskType.OnBudgetExhausted != "" {
+		return taskType.OnBudgetExhausted
+	}
+	return c.Budget.OnExhausted
+}
+
+// Day is one day of a budget.
+type Day struct {
+	// Name is its date, YYYY-MM-DD.
+	Name         string
+	Begins, Ends time.Time
+}
+
+// Day is the day of the budget that holds a time. One that has not passed Validate has the days of UTC.
+func (b Budget) Day(of time.Time) Day {
+	zone := b.zone
+	if zone == nil {
+		zone = time.UTC
+	}
+	local := of.In(zone)
+	return Day{Name: local.Format(time.DateOnly), Begins: midnight(local, 0), Ends: midnight(local, 1)}
+}
+
+// midnight is the first moment of the date of a time, so many days later.
+func midnight(of time.Time, later int) time.Time {
+	begin := time.Date(of.Year(), of.Month(), of.Day()+later, 0, 0, 0, 0, of.Location())
+	noon := time.Date(of.Year(), of.Month(), of.Day()+later, 12, 0, 0, 0, of.Location())
+	if begin.Day() != noon.Day() { // midnight falls into the hour that a change of the clocks leaves out or repeats
+		begin = begin.Add(time.Hour)
+	}
+	return begin
+}
+
+// Bound is how many tokens the answer to a prepared request has at most: the largest of the bounds it gives, for each
+// of the n answers it asks for.
+func (c *Catalog) Bound(request json.RawMessage) int {
+	bound, answers := 0, 1
+	for name, value := range numbersIn(request) {
+		switch {
+		case name == "n":
+			answers = max(value, 1)
+		case slices.Contains(c.index.bounds, name):
+			bound = max(bound, value)
+		}
+	}
+	if bound == 0 {
+		bound = defaultMaxTokens // no way in lets such a request through
+	}
+	return bound * answers
+}
+
+// numbersIn reads the whole numbers that stand at the top of a JSON object. A request is read for every delivery, and
+// its prompt may be long: whatever is a text or lies deeper is passed over, which takes a hundredth of decoding it.
+func numbersIn(object []byte) func(yield func(name string, value int) bool) {
+	return func(yield func(string, int) bool) {
+		depth, name := 0, ""
+		for i := 0; i < len(object); i++ {
+			switch c := object[i]; {
+			case c == '"':
+				end := textEnd(object, i)
+				if depth == 1 {
+					name = string(object[i+1 : max(end, i+1)])
+				}
+				i = end
+			case c == '{' || c == '[':
+				depth++
+			case c == '}' || c == ']':
+				depth--
+			case depth == 1 && c >= '0' && c <= '9':
+				end := i
+				for end < len(object) && strings.IndexByte("+-.eE", object[end]) >= 0 || end < len(object) && object[end] >= '0' && object[end] <= '9' {
+					end++
+				}
+				if value, err := strconv.ParseFloat(string(object[i:end]), 64); err == nil && value < math.MaxInt32 {
+					if !yield(name, int(value)) {
+						return
+					}
+				}
+				i = end - 1
+			}
+		}
+	}
+}
+
+// textEnd is where the text ends that begins at a quote: the closing quote.
+func textEnd(object []byte, begin int) int {
+	for i := begin + 1; i < len(object); {
+		quote := bytes.IndexByte(object[i:], '"')
+		if quote < 0 {
+			break
+		}
+		i += quote
+		escapes := 0
+		for object[i-1-escapes] == '\\' {
+			escapes++
+		}
+		if escapes%2 == 0 {
+			return i
+		}
+		i++
+	}
+	return len(object)
+}
+
+// CheaperTiers lists the models of the model's tier and of those below it, of the same kind and without the model
+// itself: its own tier first, the cheapest tier last.
+func (c *Catalog) CheaperTiers(model string) []string {
+	tier := slices.IndexFunc(c.Tiers, func(t Tier) bool { return t.Name == c.TierOf(model) })
+	var models []string
+	for ; tier >= 0; tier-- {
+		for _, name := range c.Tiers[tier].Models {
+			if name != model && c.Models[name].Kind == c.Models[model].Kind && !slices.Contains(models, name) {
+				models = append(models, name)
+			}
+		}
+	}
+	return models
+}
