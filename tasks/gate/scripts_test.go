@@ -19,7 +19,10 @@ var (
 // A script's header is its contract: what it documents is what the body takes, once, before anything else.
 func TestHeadersMatchScripts(t *testing.T) {
 	t.Parallel()
-	for name, source := range map[string]string{"admit": admitSource, "settle": settleSource, "ticket": ticketSource, "force": forceSource, "health": healthSource} {
+	for name, source := range map[string]string{
+		"admit": admitSource, "settle": settleSource, "ticket": ticketSource, "force": forceSource,
+		"hold": holdSource, "settle_hold": settleHoldSource, "expired": expiredSource, "health": healthSource,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			header, body := splitHeader(source)
