@@ -39,7 +39,7 @@ func (e *FieldError) Unwrap() error { return ErrInvalidJob }
 
 // later are the fields of the design that this build does not act on: they are refused by name, never ignored.
 var later = map[string]bool{
-	"accept": true, "cache": true, "max_cost_usd": true, "reply_stream": true, "webhook": true,
+	"accept": true, "cache": true, "reply_stream": true, "webhook": true,
 }
 
 // DecodeJob reads one job as a user writes it. What encoding/json would pass over is refused by name: fields that this
@@ -149,6 +149,8 @@ func mistyped(name string, field any, value []byte) error {
 	switch field.(type) {
 	case *int, **int:
 		want, kind = "a whole number", "number"
+	case **float64:
+		want, kind = "a number", "number"
 	case *Duration:
 		want = `a duration in quotes, such as "90s" or "24h"`
 	case **time.Time:

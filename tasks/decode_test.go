@@ -69,7 +69,7 @@ func TestDecodeJobRefusals(t *testing.T) {
 		{"reply_stream", `{"reply_stream": "a"}`, "reply_stream: `reply_stream` is not available yet; leave it out"},
 		{"accept", `{"accept": {}}`, "accept: `accept` is not available yet; leave it out"},
 		{"cache", `{"cache": "use"}`, "cache: `cache` is not available yet; leave it out"},
-		{"max_cost_usd", `{"max_cost_usd": 1}`, "max_cost_usd: `max_cost_usd` is not available yet; leave it out"},
+		{"max_cost_usd", `{"max_cost_usd": "1"}`, "max_cost_usd: must be a number, not a string"},
 		{"not UTF-8", "{\"id\":\"\xff\"}", "not valid UTF-8 at byte 7"},
 		{"too large", `{"input":"` + strings.Repeat("a", tasks.MaxJobBytes) + `"}`, "the job has 8388620 bytes; at most 8388608 are accepted"},
 	} {

@@ -43,12 +43,15 @@ type Result struct {
 // Waiting says what a job waits for.
 type Waiting struct {
 	// Reason is a short word: "scheduled", "backoff", "breaker_open", "probe_out", "ramp", "cooldown", "requests",
-	// "tokens", "permits", "attempt_open", "redis_away", "given_back", "paused".
+	// "tokens", "permits", "attempt_open", "redis_away", "given_back", "paused",
+	// "budget".
 	Reason string `json:"reason"`
 	// Limit is whose limit of requests, tokens or permits it is: "account acme, model large". Cause is the class of the
 	// failure for which a breaker is open.
 	Limit string `json:"limit,omitempty"`
 	Cause Class  `json:"cause,omitempty"`
+	// Scope is what the budget is exhausted of: "all", "tenant:<name>" or "type:<name>".
+	Scope string `json:"scope,omitempty"`
 	// Route is "model@endpoint" of the nearest route, where there is one.
 	Route string    `json:"route,omitempty"`
 	Since time.Time `json:"since"`
@@ -79,7 +82,9 @@ type Attempt struct {
 	Account  string `json:"account"`
 	Region   string `json:"region,omitempty"`
 	// Probe marks the call that tried an endpoint whose breaker was half-open.
-	Probe     bool      `json:"probe,omitempty"`
+	Probe bool `json:"probe,omitempty"`
+	// Hold numbers the hold of the budget, among those of the delivery, that the call was made under.
+	Hold      int       `json:"hold,omitempty"`
 	StartedAt time.Time `json:"started_at"`
 	// CallDeadline is when the call ends at the latest. Another delivery of the job makes no call before
 	// CallDeadline + 5s unless the worker is gone.

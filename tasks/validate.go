@@ -25,6 +25,7 @@ const (
 	maxMetadataValue = 512
 	maxMaxRetries    = 1000
 	maxModels        = 16
+	maxMaxCostUSD    = 1_000_000
 	minRetention     = time.Second
 	maxRetention     = 366 * 24 * time.Hour
 	retentionRange   = "must be 1s to 8784h"
@@ -74,6 +75,9 @@ func (j *Job) Validate() error {
 	}
 	if j.MaxRetries != nil && (*j.MaxRetries < 0 || *j.MaxRetries > maxMaxRetries) {
 		refuse("max_retries", "must be 0 to %d, got %d", maxMaxRetries, *j.MaxRetries)
+	}
+	if most := j.MaxCostUSD; most != nil && !(*most >= 0 && *most <= maxMaxCostUSD) {
+		refuse("max_cost_usd", "must be 0 to %d US dollars, got %g", maxMaxCostUSD, *most)
 	}
 	if retention := time.Duration(j.Retention); retention != 0 && (retention < minRetention || retention > maxRetention) {
 		refuse("retention", "%s, got %s", retentionRange, retention)

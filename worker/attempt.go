@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/gate"
@@ -27,9 +25,12 @@ type made struct {
 	cooldown time.Duration
 	ledger   tasks.Attempt
 	report   gate.Outcome
+	// hold is what was held of the budget for the call; called tells that it was made.
+	hold   *gate.Hold
+	called bool
 }
 
-// attempt makes one call: admit, intent, call, settle. It returns what was made, or why the gate refused, or an error
+// attempt makes one call: hold, admit, intent, call, settle. It returns what was made, or why it was refused, or an error
 // that ends the delivery. A failure is settled and written to the ledger at once; a success together with its commit.
 func (d *delivery) attempt(ctx context.Context, call call) (*made, *gate.Admission, error) {
 	route, endpoint := call.route, call.endpoint
@@ -41,6 +42,9 @@ func (d *delivery) attempt(ctx context.Context, call call) (*made, *gate.Admissi
 	if admission.StartIn > 0 && !d.worker.pauseUnlessDraining(ctx, admission.StartIn) {
 		return nil, nil, errors.Join(errNotBegun, d.report(result.report))
 	}
+	if refused, err := d.keepHold(call); refused != nil || err != nil {
+		return nil, refused, errors.Join(err, d.report(result.report))
+	}
 	key, err := d.worker.key(endpoint)
 	if err != nil {
 		result.outcome = policy.Outcome{Class: tasks.ClassAuth, Code: "key_refused", Message: err.Error()}
@@ -48,10 +52,15 @@ func (d *delivery) attempt(ctx context.Context, call call) (*made, *gate.Admissi
 	}
 	result.ledger = d.intent(route, endpoint, admission)
 	if err := d.begin(ctx, &result.ledger); err != nil {
+		if outage(err) {
+			d.hold = nil // the intent may be there: what becomes of the hold is decided by the ledger, once it expires
+		}
 		return nil, nil, errors.Join(err, d.report(result.report))
 	}
-	if !admission.Valid(time.Now().Add(endpoint.Timeout)) {
-		// Writing the intent took so long that the lease might end during the call, and somebody else probe.
+	result.hold, d.hold = d.hold, nil
+	if end := time.Now().Add(endpoint.Timeout); !admission.Valid(end) || !result.hold.Lasts(end) {
+		// Writing the intent took so long that the lease might end during the call, and somebody else probe; or that the
+		// hold might, and be taken for that of a dead worker.
 		result.outcome = policy.Outcome{Class: tasks.ClassDeferred, Code: "lease_lost", Message: "the probe's lease ran out before the call"}
 		return result, nil, d.settle(result)
 	}
@@ -75,12 +84,8 @@ type call struct {
 	maxWait time.Duration
 }
 
-func (d *delivery) admit(ctx context.Context, call call) (gate.Admission, error) {
-	return d.worker.gate.Admit(ctx, call.route, gate.Ask{
-		Token: uuid.NewString(), Lease: call.endpoint.Timeout + leaseMargin, Tokens: call.tokens,
-		Priority: d.job.Priority, Waited: d.waited(), MaxWait: call.maxWait,
-	})
-}
+// lease is how long the call may take, with its report.
+func (c call) lease() time.Duration { return c.endpoint.Timeout + leaseMargin }
 
 // intent is the attempt as it is written before the call.
 func (d *delivery) intent(route gate.Route, endpoint *catalog.Endpoint, admission gate.Admission) tasks.Attempt {
@@ -88,7 +93,7 @@ func (d *delivery) intent(route gate.Route, endpoint *catalog.Endpoint, admissio
 	return tasks.Attempt{
 		Run: d.record.Run, Delivery: d.id, Worker: d.worker.id,
 		Model: route.Model, Endpoint: route.Endpoint, Account: route.Account, Region: endpoint.Region,
-		Probe: admission.Probe, StartedAt: now.UTC(), CallDeadline: now.Add(endpoint.Timeout).UTC(),
+		Probe: admission.Probe, Hold: d.number, StartedAt: now.UTC(), CallDeadline: now.Add(endpoint.Timeout).UTC(),
 	}
 }
 
@@ -112,7 +117,7 @@ func (d *delivery) call(ctx context.Context, result *made, key string) {
 	if outcome.Class == "" && outcome.Usage == nil {
 		outcome.Usage = policy.EstimateUsage(d.estimate(model.Name).Prompt, outcome.Text)
 	}
-	result.outcome, result.body = outcome, answer.Body
+	result.outcome, result.body, result.called = outcome, answer.Body, true
 	result.ledger.LatencyMS, result.ledger.HTTPStatus = answer.Latency.Milliseconds(), answer.Status
 	result.report.Latency = answer.Latency
 }
@@ -167,8 +172,9 @@ func (d *delivery) settle(result *made) error {
 			return err
 		}
 		settled := d.worker.gate.PipeSettle(ctx, d.worker.pipe, result.report)
+		unheld := d.sendSettlement(result)
 		_, err = ended.Reply(ctx)
-		return errors.Join(err, d.readSettled(ctx, settled, result.report))
+		return errors.Join(err, d.readSettled(ctx, settled, result.report), unheld())
 	})
 }
 

@@ -57,22 +57,24 @@ func (d *delivery) commit(end conclusion) error {
 	return nil
 }
 
-// send sends the commit and, if an answer came, the report to the gate behind it, before either is awaited. The
-// report goes together with those of other deliveries.
+// send sends the commit and, if an answer came, the reports to the budget and the gate behind it, before any is awaited.
+// The reports go together with those of other deliveries.
 func (d *delivery) send(ctx context.Context, commit jobstore.Commit, answer *made) (jobstore.Committed, error) {
 	wait, err := d.worker.store.SendCommit(ctx, commit)
 	if err != nil {
 		return jobstore.Committed{}, err
 	}
 	var unsettled error
+	unheld := func() error { return nil }
 	if answer != nil {
+		unheld = d.sendSettlement(answer)
 		var change gate.Transition
 		if change, unsettled = d.worker.gate.Settle(ctx, answer.report); unsettled == nil {
 			d.worker.logTransition(answer.report, change)
 		}
 	}
 	committed, err := wait()
-	return committed, errors.Join(err, unsettled)
+	return committed, errors.Join(err, unsettled, unheld())
 }
 
 func (d *delivery) readSettled(ctx context.Context, settled *gate.PendingSettle, report gate.Outcome) error {

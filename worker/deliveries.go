@@ -126,6 +126,7 @@ func (w *Worker) heartbeat() {
 		cancel()
 		w.watchPauses()
 		w.watchOrder()
+		w.sweepHolds()
 	}
 }
 

@@ -38,6 +38,7 @@ type delivery struct {
 	jobID  string
 	record *jobstore.Record
 	job    tasks.Job
+	purse
 	// attempts are those of this delivery that have ended without an answer.
 	attempts []tasks.Attempt
 	// estimates are what calls may use, by model, as far as they were asked for.

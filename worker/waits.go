@@ -92,6 +92,9 @@ func (w *walk) deferred() *conclusion {
 	if !found {
 		return nil
 	}
+	if nearest.admission.Reason == gate.ReasonBudget {
+		return w.outOfBudget(nearest.route)
+	}
 	wait := nearest.admission.RetryIn
 	if nearest.admission.Reason == gate.ReasonProbeOut {
 		wait = min(wait, probePoll)

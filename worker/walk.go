@@ -47,6 +47,10 @@ type walk struct {
 	// called tells that the endpoint in hand was called, and asked counts all calls and refusals of the walk.
 	called bool
 	asked  int
+	// beyond is why a model costs more than the job, or any day, has: nil while none does.
+	beyond *tasks.Failure
+	// degraded tells that the cheaper models of the tiers are among those of the walk.
+	degraded bool
 }
 
 // refusal is a route that the gate did not admit.
@@ -59,7 +63,11 @@ type refusal struct {
 // that serve it in their order.
 func (d *delivery) walkRoutes(ctx context.Context) conclusion {
 	w := &walk{delivery: d, deniedAccounts: map[string]bool{}}
-	for _, model := range d.worker.catalog.ModelsFor(d.job) {
+	d.exhausted = nil
+	defer d.giveHoldBack()
+	models := d.worker.catalog.ModelsFor(d.job)
+	for i := 0; i < len(models); i++ {
+		model := models[i]
 		if !w.mayMend(model) {
 			continue
 		}
@@ -70,6 +78,9 @@ func (d *delivery) walkRoutes(ctx context.Context) conclusion {
 		}
 		if w.asked == asked {
 			w.final = final // nobody there to mend it
+		}
+		if i+1 == len(models) {
+			models = w.withCheaper(models)
 		}
 	}
 	return w.conclude()
@@ -130,6 +141,9 @@ func (w *walk) spills() bool {
 	if taskType := w.worker.catalog.TaskTypes[w.job.TaskType]; taskType != nil && taskType.Spill {
 		return true
 	}
+	if w.degrades() {
+		return true
+	}
 	nearest, found := w.nearest(func(a gate.Admission) time.Duration { return a.RetryIn })
 	return found && w.job.Deadline != nil && time.Now().Add(nearest.admission.RetryIn).After(*w.job.Deadline)
 }
@@ -149,6 +163,10 @@ func (w *walk) tryEndpoint(
 		}
 		if held := w.heldBack(); held != nil {
 			return 0, held
+		}
+		if beyond := w.unaffordable(model); beyond != nil {
+			w.beyond = beyond
+			return policy.NextRoute, nil
 		}
 		made, refused, err := w.attempt(ctx, call{route, endpoint, w.tokens(route), maxWait})
 		switch {
@@ -205,6 +223,8 @@ func (w *walk) conclude() conclusion {
 	switch {
 	case w.final != nil:
 		return conclusion{ended: tasks.StatusFailed, failure: w.final}
+	case w.beyond != nil && w.asked == 0:
+		return conclusion{ended: tasks.StatusFailed, failure: w.beyond}
 	case w.spent:
 		return w.failedDelivery(w.failure)
 	}

@@ -91,11 +91,12 @@ type Worker struct {
 	redis   redis.UniversalClient
 	// pipe merges the commands of concurrent deliveries. It looks at no command's context: what bounds a command are
 	// the timeouts of the client.
-	pipe  *redis.AutoPipeliner
-	store *jobstore.Store
-	gate  *gate.Gate
-	log   zerolog.Logger
-	pool  *slots.Pool
+	pipe   *redis.AutoPipeliner
+	store  *jobstore.Store
+	gate   *gate.Gate
+	budget *gate.Budget
+	log    zerolog.Logger
+	pool   *slots.Pool
 
 	providers        map[string]*provider.Client
 	accountEndpoints map[string][]string
@@ -175,6 +176,7 @@ func (w *Worker) connect() error {
 		gateClient = single
 	}
 	w.gate = gate.New(gateClient, keyspace.New(w.config.Prefix), w.catalog)
+	w.budget = gate.NewBudget(gateClient, keyspace.New(w.config.Prefix), w.catalog.Budget)
 	w.pauses = pauses.New(w.redis, keyspace.New(w.config.Prefix))
 	w.store, err = jobstore.New(jobstore.Config{Redis: w.redis, Pipe: pipe, Prefix: w.config.Prefix})
 	if err != nil {

@@ -33,7 +33,7 @@ const (
 // Limited tells that the reason is a limit: another endpoint may have room, another model need not be asked.
 func (r Reason) Limited() bool {
 	switch r {
-	case ReasonCooldown, ReasonRequests, ReasonTokens, ReasonPermits:
+	case ReasonCooldown, ReasonRequests, ReasonTokens, ReasonPermits, ReasonBudget:
 		return true
 	case ReasonBreakerOpen, ReasonProbeOut, ReasonRamp, ReasonNotServed:
 	}
