@@ -94,7 +94,7 @@ Try it with nothing installed:  forebay demo`,
 	})
 	root.AddCommand(
 		newDemoCommand(), newDevCommand(), newWorkerCommand(), newSchedulerCommand(), newEnqueueCommand(), newGetCommand(),
-		newCancelCommand(), newStatusCommand(), newQueueCommand(), newBreakerCommand(), newDoctorCommand(),
+		newCancelCommand(), newStatusCommand(), newQueueCommand(), newBreakerCommand(), newCostCommand(), newDoctorCommand(),
 		newSimulateCommand(), newConfigCommand(), newVersionCommand(),
 	)
 	root.AddCommand(laterCommands()...)

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
+	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/pauses"
 )
@@ -27,6 +28,8 @@ type statusReply struct {
 	Waiting waitsStatus `json:"waiting"`
 	// Endpoints is absent without a configuration, which alone knows them.
 	Endpoints []endpointStatus `json:"endpoints,omitempty"`
+	// Budget is how today's stands, absent as the endpoints are.
+	Budget []scopeStatus `json:"budget,omitempty"`
 }
 
 func newStatusCommand() *cobra.Command {
@@ -74,7 +77,10 @@ func readStatus(ctx context.Context, client *redis.Client, s *settings) (statusR
 		return reply, err
 	}
 	if s.file != nil {
-		reply.Endpoints, err = readEndpoints(ctx, client, keys, &s.file.Catalog)
+		if reply.Endpoints, err = readEndpoints(ctx, client, keys, &s.file.Catalog); err != nil {
+			return reply, err
+		}
+		reply.Budget, err = readScopes(ctx, gate.NewBudget(client, keys, s.file.Catalog.Budget))
 	}
 	return reply, err
 }

@@ -196,7 +196,7 @@ func numbersIn(object []byte) func(yield func(name string, value int) bool) {
 			case c == '"':
 				end := textEnd(object, i)
 				if depth == 1 {
-					name = string(object[i+1 : max(end, i+1)])
+					name = nameIn(object[i:min(end+1, len(object))])
 				}
 				i = end
 			case c == '{' || c == '[':
@@ -217,6 +217,15 @@ func numbersIn(object []byte) func(yield func(name string, value int) bool) {
 			}
 		}
 	}
+}
+
+// nameIn reads a text in quotes.
+func nameIn(quoted []byte) string {
+	var name string
+	if bytes.IndexByte(quoted, '\\') >= 0 && json.Unmarshal(quoted, &name) == nil {
+		return name
+	}
+	return strings.Trim(string(quoted), `"`)
 }
 
 // textEnd is where the text ends that begins at a quote: the closing quote.
@@ -252,4 +261,13 @@ func (c *Catalog) CheaperTiers(model string) []string {
 		}
 	}
 	return models
+}
+
+// CNYPerUSD is what a US dollar of credit costs in CNY on the account of an endpoint; the default for one that the
+// catalog does not know.
+func (c *Catalog) CNYPerUSD(endpoint string) float64 {
+	if e := c.Endpoints[endpoint]; e != nil && c.Accounts[e.Account] != nil {
+		return c.Accounts[e.Account].CNYPerUSD
+	}
+	return defaultCNYPerUSD
 }
