@@ -25,7 +25,7 @@ const worstCall = 0.00105
 // daily sets the budget of the day.
 func daily(usd float64, change ...func(*catalog.Catalog)) func(*catalog.Catalog) {
 	return func(c *catalog.Catalog) {
-		c.Budget.DailyUSD = catalog.Limit(usd)
+		c.Budget.DailyUSD = catalog.DailyLimit(usd)
 		for _, apply := range change {
 			apply(c)
 		}
@@ -350,4 +350,29 @@ func TestTheBudgetTellsThatItIsExhausted(t *testing.T) {
 		}
 		assert.Equal(t, "budget.100", strings.Join(types, " "))
 	}, daily(1.02*worstCall))
+}
+
+// A call that has waited long for its limits takes its hold anew: it would not outlive the call.
+func TestAHoldOutlivesTheWaitForALimit(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bench) {
+		ids := []string{b.job(), b.job(), b.job()}
+		var racing sync.WaitGroup
+		for _, id := range ids {
+			racing.Go(func() { _ = b.deliver(id) })
+		}
+		racing.Wait()
+		_, held := b.today()
+		assert.Zero(t, held)
+		renewed := 0
+		for _, id := range ids {
+			if attempts := b.result(id).Attempts; len(attempts) == 1 && attempts[0].Hold > 1 {
+				assert.Equal(t, tasks.StatusSucceeded, b.result(id).Status)
+				renewed++
+			}
+		}
+		assert.Positive(t, renewed)
+	}, func(c *catalog.Catalog) {
+		c.Endpoints = map[string]*catalog.Endpoint{"a-1": c.Endpoints["a-1"]}
+		c.Accounts = map[string]*catalog.Account{"a": {Limits: catalog.Limits{RequestsPerMinute: 4}}}
+	})
 }

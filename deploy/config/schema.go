@@ -27,7 +27,7 @@ const maxDepth = 64
 var (
 	durationType = reflect.TypeFor[time.Duration]()
 	servedType   = reflect.TypeFor[catalog.ServedModels]()
-	limitType    = reflect.TypeFor[catalog.Limit]()
+	limitType    = reflect.TypeFor[catalog.DailyLimit]()
 	digits       = regexp.MustCompile(`^[-+]?[0-9][0-9_]*$`)
 )
 

@@ -135,7 +135,7 @@ func written(value reflect.Value) string {
 	switch held := value.Interface().(type) {
 	case time.Duration:
 		return catalog.FormatDuration(held)
-	case int, float64, catalog.Limit:
+	case int, float64, catalog.DailyLimit:
 		return fmt.Sprint(held)
 	}
 	if value.Len() == 0 {

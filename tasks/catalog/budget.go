@@ -18,7 +18,7 @@ import (
 // in all that limits it, and settled at what it cost.
 type Budget struct {
 	// DailyUSD limits all jobs together. Unlimited turns it off. Defaults to 100.
-	DailyUSD Limit `yaml:"daily_usd"`
+	DailyUSD DailyLimit `yaml:"daily_usd"`
 	// Tenants and TaskTypes limit the jobs of one tenant and of one task type, beside DailyUSD. 0 lets free models
 	// through only; whoever is not named has no limit of its own.
 	Tenants   map[string]float64 `yaml:"tenants"`
@@ -32,20 +32,20 @@ type Budget struct {
 	zone *time.Location
 }
 
-// Limit is US dollars. In YAML a number, or off for Unlimited.
-type Limit float64
+// DailyLimit is US dollars a day. In YAML a number, or off for Unlimited.
+type DailyLimit float64
 
 // Unlimited is no limit.
-var Unlimited = Limit(math.Inf(1))
+var Unlimited = DailyLimit(math.Inf(1))
 
 // Off is how a limit that is turned off is written.
 const Off = "off"
 
 // UnmarshalYAML reads a number, or off.
-func (l *Limit) UnmarshalYAML(unmarshal func(any) error) error {
+func (l *DailyLimit) UnmarshalYAML(unmarshal func(any) error) error {
 	var dollars float64
 	if err := unmarshal(&dollars); err == nil {
-		*l = Limit(dollars)
+		*l = DailyLimit(dollars)
 		return nil
 	}
 	var text string
@@ -60,7 +60,7 @@ func (l *Limit) UnmarshalYAML(unmarshal func(any) error) error {
 }
 
 // String is the limit as a file says it.
-func (l Limit) String() string {
+func (l DailyLimit) String() string {
 	if l == Unlimited {
 		return Off
 	}

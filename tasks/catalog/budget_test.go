@@ -15,11 +15,11 @@ import (
 func TestTheBudgetHasDefaults(t *testing.T) {
 	t.Parallel()
 	budget := valid(t).Budget
-	assert.Equal(t, catalog.Limit(100), budget.DailyUSD)
+	assert.Equal(t, catalog.DailyLimit(100), budget.DailyUSD)
 	assert.Equal(t, catalog.Defer, budget.OnExhausted)
 	assert.Equal(t, "UTC", budget.TimeZone)
 	assert.Equal(t, "off", catalog.Unlimited.String())
-	assert.Equal(t, "0.5", catalog.Limit(0.5).String())
+	assert.Equal(t, "0.5", catalog.DailyLimit(0.5).String())
 }
 
 func TestValidateRefusesBudgets(t *testing.T) {
