@@ -235,7 +235,10 @@ func TestMaxCost(t *testing.T) {
 		result, _ = b.finish(b.job(most(2*worstCall, "small")))
 		assert.Equal(t, "a-1 a-1", asked(result))
 		assert.Equal(t, "over_max_cost", result.Error.Code)
-		b.sim.Region("a-1").ClearOutage()
+		costs, err := b.budget().Costs(t.Context(), []string{"2000-01-01"})
+		require.NoError(t, err)
+		assert.EqualValues(t, 2, costs[0].MaybeBilled)
+		assert.InDelta(t, 2*worstCall, gate.USD(costs[0].MaybeNanos), 0.1*worstCall)
 	}, onExhausted(catalog.Defer))
 }
 
@@ -245,7 +248,7 @@ func TestTheGateIsGivenBackWhatTheBudgetRefuses(t *testing.T) {
 		b.finish(b.job())
 		_, err := b.gate.Open(t.Context(), gate.Endpoint{Account: "a", Name: "a-1"}, time.Minute)
 		require.NoError(t, err)
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute + 2*time.Second) // and some for bulk work, which probes first
 		require.Error(t, b.deliver(b.job()))
 		state := b.breaker("a-1")
 		assert.Equal(t, gate.StateHalfOpen, state.State)

@@ -28,7 +28,7 @@ func TestValidateRefusesBudgets(t *testing.T) {
 		"budget.daily_usd: must be more than 0 and at most 1000000 US dollars, or off":                     func(c *catalog.Catalog) { c.Budget.DailyUSD = -1 },
 		"budget.tenants.acme: must be 0 to 1000000 US dollars; leave it out for no limit":                  func(c *catalog.Catalog) { c.Budget.Tenants = map[string]float64{"acme": 2e6} },
 		"budget.tenants.a b: a name must be 1 to 64 characters of A-Z a-z 0-9 _ . -":                       func(c *catalog.Catalog) { c.Budget.Tenants = map[string]float64{"a b": 1} },
-		`budget.task_types.sumary: no task type "sumary", did you mean "summary"?`:                         func(c *catalog.Catalog) { c.Budget.TaskTypes = map[string]float64{"sumary": 1} },
+		`budget.task_types.summery: no task type "summery", did you mean "summary"?`:                       func(c *catalog.Catalog) { c.Budget.TaskTypes = map[string]float64{"summery": 1} },
 		`budget.time_zone: must be a name of the IANA database, such as Europe/Berlin, got "Local"`:        func(c *catalog.Catalog) { c.Budget.TimeZone = "Local" },
 		`budget.time_zone: must be a name of the IANA database, such as Europe/Berlin, got "Mars/Olympus"`: func(c *catalog.Catalog) { c.Budget.TimeZone = "Mars/Olympus" },
 		"budget.on_exhausted: must be defer, degrade or fail":                                              func(c *catalog.Catalog) { c.Budget.OnExhausted = "stop" },
