@@ -1,13 +1,10 @@
 package catalog
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 	_ "time/tzdata" // a budget's day is the same on machines that have no time zones of their own
 
@@ -166,86 +163,6 @@ func midnight(of time.Time, later int) time.Time {
 		begin = begin.Add(time.Hour)
 	}
 	return begin
-}
-
-// Bound is how many tokens the answer to a prepared request has at most: the largest of the bounds it gives, for each
-// of the n answers it asks for.
-func (c *Catalog) Bound(request json.RawMessage) int {
-	bound, answers := 0, 1
-	for name, value := range numbersIn(request) {
-		switch {
-		case name == "n":
-			answers = max(value, 1)
-		case slices.Contains(c.index.bounds, name):
-			bound = max(bound, value)
-		}
-	}
-	if bound == 0 {
-		bound = defaultMaxTokens // no way in lets such a request through
-	}
-	return bound * answers
-}
-
-// numbersIn reads the whole numbers that stand at the top of a JSON object. A request is read for every delivery, and
-// its prompt may be long: whatever is a text or lies deeper is passed over, which takes a hundredth of decoding it.
-func numbersIn(object []byte) func(yield func(name string, value int) bool) {
-	return func(yield func(string, int) bool) {
-		depth, name := 0, ""
-		for i := 0; i < len(object); i++ {
-			switch c := object[i]; {
-			case c == '"':
-				end := textEnd(object, i)
-				if depth == 1 {
-					name = nameIn(object[i:min(end+1, len(object))])
-				}
-				i = end
-			case c == '{' || c == '[':
-				depth++
-			case c == '}' || c == ']':
-				depth--
-			case depth == 1 && c >= '0' && c <= '9':
-				end := i
-				for end < len(object) && strings.IndexByte("+-.eE", object[end]) >= 0 || end < len(object) && object[end] >= '0' && object[end] <= '9' {
-					end++
-				}
-				if value, err := strconv.ParseFloat(string(object[i:end]), 64); err == nil && value < math.MaxInt32 {
-					if !yield(name, int(value)) {
-						return
-					}
-				}
-				i = end - 1
-			}
-		}
-	}
-}
-
-// nameIn reads a text in quotes.
-func nameIn(quoted []byte) string {
-	var name string
-	if bytes.IndexByte(quoted, '\\') >= 0 && json.Unmarshal(quoted, &name) == nil {
-		return name
-	}
-	return strings.Trim(string(quoted), `"`)
-}
-
-// textEnd is where the text ends that begins at a quote: the closing quote.
-func textEnd(object []byte, begin int) int {
-	for i := begin + 1; i < len(object); {
-		quote := bytes.IndexByte(object[i:], '"')
-		if quote < 0 {
-			break
-		}
-		i += quote
-		escapes := 0
-		for object[i-1-escapes] == '\\' {
-			escapes++
-		}
-		if escapes%2 == 0 {
-			return i
-		}
-		i++
-	}
-	return len(object)
 }
 
 // CheaperTiers lists the models of the model's tier and of those below it, of the same kind and without the model

@@ -105,7 +105,8 @@ func TestBound(t *testing.T) {
 		`{"stop":"max_tokens","seed":55}`:    1024,
 		`{"max_tokens":9,"text":"never ends`: 9,
 	} {
-		assert.Equal(t, want, c.Bound(json.RawMessage(request)), request)
+		job := tasks.Job{Kind: tasks.KindChat, Request: json.RawMessage(request)}
+		assert.Equal(t, want, c.Estimate("mini", job, 1).Bound, request)
 	}
 }
 
@@ -116,7 +117,7 @@ func FuzzBound(f *testing.F) {
 	c := small()
 	require.NoError(f, c.Validate())
 	f.Fuzz(func(t *testing.T, request []byte) {
-		got := c.Bound(request)
+		got := c.Estimate("mini", tasks.Job{Kind: tasks.KindChat, Request: request}, 1).Bound
 		var fields map[string]json.RawMessage
 		if json.Unmarshal(request, &fields) != nil {
 			return

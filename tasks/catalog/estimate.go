@@ -1,8 +1,8 @@
 package catalog
 
 import (
-	"encoding/json"
 	"math"
+	"slices"
 
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/tokens"
@@ -43,16 +43,19 @@ func (c *Catalog) Estimate(model string, job tasks.Job, promptTokens int) Estima
 	if job.Kind == tasks.KindEmbedding {
 		return estimate
 	}
-	var fields map[string]json.RawMessage
-	_ = json.Unmarshal(job.Request, &fields) // one that cannot be read has no bound
-	bound := 0
-	for _, name := range c.index.bounds {
-		bound = max(bound, wholeNumber(fields[name]))
+	bound, answers := 0, 1
+	for name, value := range numbersIn(job.Request) {
+		switch whole := wholeNumber(value); {
+		case name == "n":
+			answers = max(1, min(whole, maxAnswers))
+		case slices.Contains(c.index.bounds, name):
+			bound = max(bound, whole)
+		}
 	}
 	if bound == 0 {
 		bound = c.unbounded(model, estimate.Prompt)
 	}
-	estimate.Bound = min(bound*max(1, min(wholeNumber(fields["n"]), maxAnswers)), mostTokens)
+	estimate.Bound = min(bound*answers, mostTokens)
 	return estimate
 }
 
@@ -67,11 +70,5 @@ func (c *Catalog) unbounded(model string, prompt int) int {
 	return defaultMaxTokens
 }
 
-// wholeNumber reads a JSON number of at least 1 and at most mostTokens, rounded up; 0 for all else.
-func wholeNumber(encoded json.RawMessage) int {
-	var number float64
-	if json.Unmarshal(encoded, &number) != nil || !(number > 0) {
-		return 0
-	}
-	return int(min(math.Ceil(number), mostTokens))
-}
+// wholeNumber rounds up, to at most mostTokens.
+func wholeNumber(number float64) int { return int(min(math.Ceil(number), mostTokens)) }
