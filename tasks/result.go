@@ -43,15 +43,13 @@ type Result struct {
 // Waiting says what a job waits for.
 type Waiting struct {
 	// Reason is a short word: "scheduled", "backoff", "breaker_open", "probe_out", "ramp", "cooldown", "requests",
-	// "tokens", "permits", "attempt_open", "redis_away", "given_back", "paused",
-	// "budget".
+	// "tokens", "permits", "budget", "attempt_open", "redis_away", "given_back", "paused".
 	Reason string `json:"reason"`
-	// Limit is whose limit of requests, tokens or permits it is: "account acme, model large". Cause is the class of the
+	// Limit is whose limit of requests, tokens or permits it is, such as "account acme, model large", or which budget is
+	// exhausted, such as "the budget of tenant acme". Cause is the class of the
 	// failure for which a breaker is open.
 	Limit string `json:"limit,omitempty"`
 	Cause Class  `json:"cause,omitempty"`
-	// Scope is what the budget is exhausted of: "all", "tenant:<name>" or "type:<name>".
-	Scope string `json:"scope,omitempty"`
 	// Route is "model@endpoint" of the nearest route, where there is one.
 	Route string    `json:"route,omitempty"`
 	Since time.Time `json:"since"`
