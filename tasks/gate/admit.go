@@ -189,8 +189,8 @@ func parseAdmissions(reply []any, asks, scopes int) ([]Admission, error) {
 		return nil, fmt.Errorf("%w (%v)", errReply, reply)
 	}
 	admissions := make([]Admission, asks)
-	for i := range admissions {
-		admission, err := parseAdmission(reply[i+2], scopes)
+	for i, one := range reply[2:] {
+		admission, err := parseAdmission(one, scopes)
 		if err != nil {
 			return nil, err
 		}

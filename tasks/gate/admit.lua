@@ -17,7 +17,8 @@
 --           0|1}}. Granted: the call may begin in wait_ms. Refused: for the reason, by the scope of that number (0 is
 --           none), for at least wait_ms; the next ticket of that scope is for ticket_ms, and takes slot_us
 -- CLOCK     the server's TIME
--- WRITES    when it grants; and, of critical and default work, that there is some
+-- WRITES    when it grants, clocks rounded up, so that they are never ahead of their calls; and, of critical and
+--           default work, that there is some
 
 local endpoint, model_limits, route_limits = KEYS[1], KEYS[2], KEYS[3]
 local scope_keys = {unpack(KEYS, 4)}
@@ -41,40 +42,33 @@ local rests_until = tonumber(redis.call('HGET', model_limits, 'cooldown_until_ms
 
 local scopes = {}
 for s = 1, scope_count do
-  local scope = {clocks = scope_keys[2 * s - 1], permits = scope_keys[2 * s], used = 0, changed = {}}
-  scope.request_us, scope.request_burst_us = tonumber(given[5 * s - 4]), tonumber(given[5 * s - 3])
-  scope.token_us, scope.token_burst_us = tonumber(given[5 * s - 2]), tonumber(given[5 * s - 1])
-  scope.most = tonumber(given[5 * s])
-  local stands = redis.call('HMGET', scope.clocks, 'requests_until_us', 'tokens_until_us', 'aged_until_us',
-    'critical_until_us', 'default_until_us', 'ticket0_until_us', 'ticket1_until_us', 'ticket2_until_us')
-  scope.requests, scope.tokens, scope.aged = tonumber(stands[1] or 0), tonumber(stands[2] or 0), tonumber(stands[3] or 0)
-  scope.critical, scope.default = tonumber(stands[4] or 0), tonumber(stands[5] or 0)
-  scope.tickets = {tonumber(stands[6] or 0), tonumber(stands[7] or 0), tonumber(stands[8] or 0)}
-  if scope.most > 0 then
-    scope.used = redis.call('ZCOUNT', scope.permits, '(' .. now, '+inf')
-  end
-  scopes[s] = scope
-end
-
--- set notes what a scope's hash is to hold; it is written once, at the end.
-local function set(scope, field, value)
-  scope.changed[field] = string.format('%.0f', value)
+  local clocks, permits, most = scope_keys[2 * s - 1], scope_keys[2 * s], tonumber(given[5 * s])
+  local stands = redis.call('HMGET', clocks, 'requests_until_us', 'tokens_until_us', 'aged_until_us',
+    'critical_until_us', 'default_until_us')
+  scopes[s] = {
+    clocks = clocks, permits = permits, most = most,
+    request_us = tonumber(given[5 * s - 4]), request_burst_us = tonumber(given[5 * s - 3]),
+    token_us = tonumber(given[5 * s - 2]), token_burst_us = tonumber(given[5 * s - 1]),
+    requests = tonumber(stands[1] or 0), tokens = tonumber(stands[2] or 0), aged = tonumber(stands[3] or 0),
+    critical = tonumber(stands[4] or 0), default = tonumber(stands[5] or 0), tickets = false,
+    used = most > 0 and redis.call('ZCARD', permits) or 0, -- with those that have expired: see exhausted
+    counted = false, last = false, pressed = false, -- what is to be written
+  }
 end
 
 -- unlimited is what stands against a call beside limits: the reason that lasts longest, for before it ends the call
 -- cannot be granted, and until when.
 local function unlimited(token, patience_ms)
   local reason, free_at = '', now
-  local function wait(why, at)
-    if at > free_at then
-      reason, free_at = why, at
-    end
+  if unserved_until > free_at then
+    reason, free_at = 'not_served', unserved_until
   end
-  wait('not_served', unserved_until)
   if open then
-    wait('breaker_open', open_until > 0 and open_until + patience_ms or 0)
-    if holder ~= token then
-      wait('probe_out', lease_until)
+    if open_until > 0 and open_until + patience_ms > free_at then
+      reason, free_at = 'breaker_open', open_until + patience_ms
+    end
+    if holder ~= token and lease_until > free_at then
+      reason, free_at = 'probe_out', lease_until
     end
   elseif ramp_until > now and ramp_ms > 0 then
     local began, stage_ms = ramp_until - ramp_ms, ramp_ms / ramp_stages
@@ -82,28 +76,30 @@ local function unlimited(token, patience_ms)
     if stage ~= ramp_stage then
       ramp_stage, ramp_used = stage, 0
     end
-    if ramp_used >= 2 ^ stage then
-      wait('ramp', math.ceil(began + (stage + 1) * stage_ms))
+    local next_at = math.ceil(began + (stage + 1) * stage_ms)
+    if ramp_used >= 2 ^ stage and next_at > free_at then
+      reason, free_at = 'ramp', next_at
     end
   end
-  wait('cooldown', rests_until)
+  if rests_until > free_at then
+    reason, free_at = 'cooldown', rests_until
+  end
   return reason, free_at - now
 end
 
 -- start is the earliest that the clocks let a call begin, which of them says so, and what one such call takes of it.
 local function start(tokens)
   local at, family, number, slot_us = now_us, '', 0, 0
-  local function bound(why, s, stands, cost_us, burst_us)
-    if stands + cost_us - burst_us > at then
-      at, family, number, slot_us = stands + cost_us - burst_us, why, s, cost_us
+  for s = 1, scope_count do
+    local scope = scopes[s]
+    local requests_at = scope.requests + scope.request_us - scope.request_burst_us
+    if scope.request_us > 0 and requests_at > at then
+      at, family, number, slot_us = requests_at, 'requests', s, scope.request_us
     end
-  end
-  for s, scope in ipairs(scopes) do
-    if scope.request_us > 0 then
-      bound('requests', s, scope.requests, scope.request_us, scope.request_burst_us)
-    end
-    if scope.token_us > 0 then
-      bound('tokens', s, scope.tokens, tokens * scope.token_us, scope.token_burst_us)
+    local cost_us = tokens * scope.token_us
+    local tokens_at = scope.tokens + cost_us - scope.token_burst_us
+    if scope.token_us > 0 and tokens_at > at then
+      at, family, number, slot_us = tokens_at, 'tokens', s, cost_us
     end
   end
   return at, family, number, slot_us
@@ -111,8 +107,9 @@ end
 
 -- ticket is the time of the next ticket for a rank: behind those of its own and of more urgent work.
 local function ticket(scope, rank, at)
+  scope.tickets = scope.tickets or redis.call('HMGET', scope.clocks, 'ticket0_until_us', 'ticket1_until_us', 'ticket2_until_us')
   for r = 0, rank do
-    at = math.max(at, scope.tickets[r + 1])
+    at = math.max(at, tonumber(scope.tickets[r + 1] or 0))
   end
   return math.ceil((at - now_us) / 1000)
 end
@@ -140,45 +137,49 @@ end
 -- press notes that there is critical or default work for the limits.
 local function press(rank)
   local field = rank == 0 and 'critical' or 'default'
-  for _, scope in ipairs(scopes) do
+  for s = 1, scope_count do
+    local scope = scopes[s]
     local long_us = math.max(pressure_us, 2 * scope.request_us)
     if scope[field] < now_us + long_us / 2 then
-      scope[field] = now_us + long_us
-      set(scope, field .. '_until_us', scope[field])
+      scope[field], scope.pressed = now_us + long_us, true
     end
   end
 end
 
--- permits finds the scope that has none left for the token.
+-- exhausted finds the scope that has no permit left for the token. Those that have expired are told from the others
+-- only where there seems to be none.
 local function exhausted(token)
-  for s, scope in ipairs(scopes) do
-    if scope.most > 0 and scope.used >= scope.most and not redis.call('ZSCORE', scope.permits, token) then
-      return s
+  for s = 1, scope_count do
+    local scope = scopes[s]
+    if scope.most > 0 and scope.used >= scope.most then
+      if not scope.counted then
+        scope.used, scope.counted = redis.call('ZCOUNT', scope.permits, '(' .. now, '+inf'), true
+      end
+      if scope.used >= scope.most and tonumber(redis.call('ZSCORE', scope.permits, token) or 0) <= now then
+        return s
+      end
     end
   end
 end
 
 -- take enters a granted call in all scopes.
 local function take(token, at, tokens, rank, ends_ms)
-  for _, scope in ipairs(scopes) do
+  for s = 1, scope_count do
+    local scope = scopes[s]
     if pressed(scope, rank) then
       scope.aged = at + aged_share * math.max(scope.request_us, tokens * scope.token_us)
-      set(scope, 'aged_until_us', scope.aged)
+      redis.call('HSET', scope.clocks, 'aged_until_us', string.format('%.0f', scope.aged))
     end
     if scope.request_us > 0 then
       scope.requests = math.max(scope.requests, at) + scope.request_us
-      set(scope, 'requests_until_us', scope.requests)
     end
     if scope.token_us > 0 then
       scope.tokens = math.max(scope.tokens, at) + tokens * scope.token_us
-      set(scope, 'tokens_until_us', scope.tokens)
     end
-    if scope.most > 0 then
-      if redis.call('ZADD', scope.permits, ends_ms, token) == 1 then
-        scope.used = scope.used + 1
-      end
-      scope.took = true
+    if scope.most > 0 and (redis.call('ZADD', scope.permits, ends_ms, token) == 1 or scope.counted) then
+      scope.used = scope.used + 1
     end
+    scope.last = token
   end
 end
 
@@ -196,13 +197,12 @@ local function ask(token, lease_ms, patience_ms, tokens, rank, grown_us, most_us
   if number > 0 and not waits(scope, at - now_us, slot_us, rank, grown_us, most_us) then
     return {0, family, wait_ms, number, ticket(scope, rank, at), math.ceil(slot_us), 0}
   end
-  number = exhausted(token)
-  if number then
+  local short = exhausted(token)
+  if short then
     -- Nobody knows when a call ends; as many end in the time that one takes as there are permits.
-    scope = scopes[number]
-    slot_us = math.ceil(latency_us / scope.most)
+    slot_us = math.ceil(latency_us / scopes[short].most)
     wait_ms = math.max(500, math.ceil(slot_us / 1000))
-    return {0, 'permits', wait_ms, number, ticket(scope, rank, now_us + wait_ms * 1000), slot_us, 0}
+    return {0, 'permits', wait_ms, short, ticket(scopes[short], rank, now_us + wait_ms * 1000), slot_us, 0}
   end
 
   local ends_ms = now + wait_ms + lease_ms
@@ -230,11 +230,17 @@ for i = 5 * scope_count + 1, #given, 7 do
     tonumber(given[i + 4]), tonumber(given[i + 5]), tonumber(given[i + 6]))
 end
 
-for _, scope in ipairs(scopes) do
-  for field, value in pairs(scope.changed) do
-    redis.call('HSET', scope.clocks, field, value)
+for s = 1, scope_count do
+  local scope = scopes[s]
+  if scope.last and (scope.request_us > 0 or scope.token_us > 0) then
+    redis.call('HSET', scope.clocks, 'requests_until_us', string.format('%.0f', math.ceil(scope.requests)),
+      'tokens_until_us', string.format('%.0f', math.ceil(scope.tokens)), 'last', scope.last)
   end
-  if scope.took then
+  if scope.pressed then
+    redis.call('HSET', scope.clocks, 'critical_until_us', string.format('%.0f', scope.critical),
+      'default_until_us', string.format('%.0f', scope.default))
+  end
+  if scope.last and scope.counted then
     redis.call('ZREMRANGEBYSCORE', scope.permits, '-inf', now)
   end
 end

@@ -44,11 +44,11 @@ local open, generation, holder = breaker[1] == 'open', tonumber(breaker[2] or 0)
 local calls, successes, failures = tonumber(breaker[4] or 0), tonumber(breaker[5] or 0), tonumber(breaker[6] or 0)
 local successes_running, failures_running = tonumber(breaker[7] or 0), tonumber(breaker[8] or 0)
 local average_us = tonumber(breaker[9])
-local counted, succeeded = false, false
-local requests_back, tokens_back, said_requests, said_tokens = 0, 0, -1, -1
+local counted, said_requests, said_tokens = false, -1, -1
+local corrections = {} -- of clocks, each three: token, requests and tokens that were taken too many
 
--- spoiled counts a call in the window of rates, and tells whether a rate now opens the breaker. The window is two
--- halves: the one that runs, and the one before it.
+-- spoiled counts a call in the window of rates, and tells whether its rate, of failures or of slow calls, now opens the
+-- breaker. The window is two halves: the one that runs, and the one before it.
 local function spoiled(failed, slow)
   if window_ms == 0 then
     return false
@@ -69,9 +69,11 @@ local function spoiled(failed, slow)
   w[2], w[3], w[4] = w[2] + 1, w[3] + (failed and 1 or 0), w[4] + (slow and 1 or 0)
   redis.call('HSET', endpoint, 'window_until_ms', w[1], 'window_calls', w[2], 'window_failures', w[3], 'window_slow', w[4],
     'before_calls', w[5], 'before_failures', w[6], 'before_slow', w[7])
-  local all = w[2] + w[5]
-  return all >= least_calls and ((failure_rate > 0 and w[3] + w[6] >= failure_rate * all) or
-    (slow_rate > 0 and w[4] + w[7] >= slow_rate * all))
+  local all, of, rate = w[2] + w[5], w[4] + w[7], slow_rate
+  if failed then
+    of, rate = w[3] + w[6], failure_rate
+  end
+  return all >= least_calls and rate > 0 and of >= rate * all
 end
 
 -- become gives the breaker another state.
@@ -115,7 +117,7 @@ local function open_others(ends_at, cause)
 end
 
 local function succeed(latency_us, late)
-  successes, succeeded = successes + 1, true
+  successes = successes + 1
   average_us = math.floor((7 * (average_us or latency_us) + 3 * latency_us + 5) / 10)
   if late then
     return ''
@@ -148,12 +150,12 @@ local function rest(limits, field, ends_at)
   end
 end
 
+local function correct(token, requests, tokens)
+  local n = #corrections
+  corrections[n + 1], corrections[n + 2], corrections[n + 3] = token, requests, tokens
+end
+
 local function settle(token, admitted_under, effect, latency_us, period_ms, doubles, cause, charged, counts)
-  for s = 1, scope_count do
-    if given[5 * s] ~= '0' then
-      redis.call('ZREM', others[2 * s], token)
-    end
-  end
   local is_probe = holder == token
   if redis.call('ZADD', settled, 'NX', calls + 1, token) == 0 then
     return {'duplicate', '', generation}
@@ -163,10 +165,12 @@ local function settle(token, admitted_under, effect, latency_us, period_ms, doub
     holder = ''
   end
   if effect == 'release' then
-    requests_back, tokens_back = requests_back + 1, tokens_back + charged
+    correct(token, 1, charged)
     return {'released', '', generation}
   end
-  tokens_back = tokens_back + charged - counts
+  if charged ~= counts then
+    correct(token, 0, charged - counts)
+  end
   calls, counted = calls + 1, true
   if calls % 256 == 0 then
     redis.call('ZREMRANGEBYSCORE', settled, '-inf', calls - remembered)
@@ -194,41 +198,78 @@ local function settle(token, admitted_under, effect, latency_us, period_ms, doub
   return {late and 'late' or 'counted', change, generation, unpack(opened)}
 end
 
-local replies = {}
+local replies, tokens = {}, {}
 for i = 5 * scope_count + 1, #given, 11 do
-  replies[#replies + 1] = settle(given[i], tonumber(given[i + 1]), given[i + 2], tonumber(given[i + 3]),
+  tokens[#tokens + 1] = given[i]
+  local reply = settle(given[i], tonumber(given[i + 1]), given[i + 2], tonumber(given[i + 3]),
     tonumber(given[i + 4]), given[i + 5] == '1', given[i + 6], tonumber(given[i + 7]), tonumber(given[i + 8]))
-  if replies[#replies][1] ~= 'duplicate' then
-    said_requests, said_tokens = tonumber(given[i + 9]), tonumber(given[i + 10])
+  if reply[1] ~= 'duplicate' then
+    local requests_remain, tokens_remain = tonumber(given[i + 9]), tonumber(given[i + 10])
+    said_requests = requests_remain >= 0 and requests_remain or said_requests
+    said_tokens = tokens_remain >= 0 and tokens_remain or said_tokens
   end
+  replies[#replies + 1] = reply
 end
 
 if counted then
   redis.call('HSET', endpoint, 'calls', calls, 'successes', successes, 'failures', failures,
-    'consecutive_successes', successes_running, 'consecutive_failures', failures_running)
-end
-if succeeded then
-  redis.call('HSET', endpoint, 'latency_us', average_us)
+    'consecutive_successes', successes_running, 'consecutive_failures', failures_running,
+    unpack(average_us and {'latency_us', average_us} or {}))
 end
 
--- move sets a clock right: what was taken and did not count comes back; and where the provider says that less remains
--- than a burst, no more than that can begin at once.
-local function move(clocks, field, unit_us, burst_us, back, remain)
-  if unit_us == 0 or (back == 0 and (remain < 0 or remain * unit_us >= burst_us)) then
+-- corrected is where a scope's two clocks stand after the corrections. What was taken too little is added. What was
+-- taken too much comes back only to the call that was admitted last: others have begun since, by a clock that had
+-- counted it, and a minute that holds those and not this one would see more than the limit.
+local function corrected(requests, request_us, tokens_at, token_us, last)
+  for i = 1, #corrections, 3 do
+    local is_last = corrections[i] == last
+    if is_last then
+      requests = requests - corrections[i + 1] * request_us
+    end
+    if is_last or corrections[i + 2] < 0 then
+      tokens_at = tokens_at - corrections[i + 2] * token_us
+    end
+  end
+  return requests, tokens_at
+end
+
+-- mend sets a scope's clocks right: by the corrections; and where the provider says that less remains than a burst, no
+-- more than that can begin at once.
+local function mend(clocks, request_us, request_burst_us, token_us, token_burst_us, requests_remain, tokens_remain)
+  local requests_short = request_us > 0 and requests_remain >= 0 and requests_remain * request_us < request_burst_us
+  local tokens_short = token_us > 0 and tokens_remain >= 0 and tokens_remain * token_us < token_burst_us
+  if #corrections == 0 and not requests_short and not tokens_short then
     return
   end
-  local stands = tonumber(redis.call('HGET', clocks, field) or 0) - back * unit_us
-  if remain >= 0 then
-    stands = math.max(stands, now_us + burst_us - remain * unit_us)
+  local stands = redis.call('HMGET', clocks, 'requests_until_us', 'tokens_until_us', 'last')
+  local last, raised = stands[3], false
+  local requests_were, tokens_were = tonumber(stands[1] or 0), tonumber(stands[2] or 0)
+  local requests_at, tokens_at = corrected(requests_were, request_us, tokens_were, token_us, last)
+  local requests_least = requests_short and now_us + request_burst_us - requests_remain * request_us or 0
+  local tokens_least = tokens_short and now_us + token_burst_us - tokens_remain * token_us or 0
+  if requests_least > requests_at or tokens_least > tokens_at then
+    requests_at, tokens_at, raised = math.max(requests_at, requests_least), math.max(tokens_at, tokens_least), true
   end
-  redis.call('HSET', clocks, field, string.format('%.0f', stands))
+  if request_us > 0 and requests_at ~= requests_were then
+    redis.call('HSET', clocks, 'requests_until_us', string.format('%.0f', math.floor(requests_at)))
+  end
+  if token_us > 0 and tokens_at ~= tokens_were then
+    redis.call('HSET', clocks, 'tokens_until_us', string.format('%.0f', math.floor(tokens_at)))
+  end
+  if raised then
+    redis.call('HSET', clocks, 'last', '')
+  end
 end
 
 for s = 1, scope_count do
-  local about = s == said_scope
-  move(others[2 * s - 1], 'requests_until_us', tonumber(given[5 * s - 4]), tonumber(given[5 * s - 3]), requests_back,
-    about and said_requests or -1)
-  move(others[2 * s - 1], 'tokens_until_us', tonumber(given[5 * s - 2]), tonumber(given[5 * s - 1]), tokens_back,
-    about and said_tokens or -1)
+  if given[5 * s] ~= '0' then
+    redis.call('ZREM', others[2 * s], unpack(tokens))
+  end
+  local request_us, token_us = tonumber(given[5 * s - 4]), tonumber(given[5 * s - 2])
+  if request_us > 0 or token_us > 0 then
+    local about = s == said_scope
+    mend(others[2 * s - 1], request_us, tonumber(given[5 * s - 3]), token_us, tonumber(given[5 * s - 1]),
+      about and said_requests or -1, about and said_tokens or -1)
+  end
 end
 return replies

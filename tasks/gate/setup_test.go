@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -71,21 +72,53 @@ func realStore(t *testing.T) store {
 
 func realStoreOf(client redis.UniversalClient) store {
 	return store{client: client, drift: time.Minute, advance: func(t require.TestingT, prefix string, by time.Duration) {
-		keys, err := client.Keys(context.Background(), prefix+"*").Result()
-		require.NoError(t, err)
-		for _, key := range keys {
-			if strings.HasSuffix(key, ":settled") {
-				continue
-			}
-			fields, err := client.HGetAll(context.Background(), key).Result()
-			require.NoError(t, err)
-			for field, value := range fields {
-				if strings.HasSuffix(field, "until_ms") && value != "0" {
-					require.NoError(t, client.HIncrBy(context.Background(), key, field, -by.Milliseconds()).Err())
+		ctx := context.Background()
+		for _, key := range keysOf(t, client, prefix) {
+			switch {
+			case strings.HasSuffix(key, ":settled"):
+			case strings.HasSuffix(key, ":permits"):
+				permits, err := client.ZRange(ctx, key, 0, -1).Result()
+				require.NoError(t, err)
+				for _, token := range permits {
+					require.NoError(t, client.ZIncrBy(ctx, key, -float64(by.Milliseconds()), token).Err())
+				}
+			default:
+				fields, err := client.HGetAll(ctx, key).Result()
+				require.NoError(t, err)
+				for field, value := range fields {
+					unit := time.Millisecond
+					if strings.HasSuffix(field, "until_us") {
+						unit = time.Microsecond
+					} else if !strings.HasSuffix(field, "until_ms") {
+						continue
+					}
+					if value != "0" {
+						require.NoError(t, client.HIncrBy(ctx, key, field, -int64(by/unit)).Err())
+					}
 				}
 			}
 		}
 	}}
+}
+
+// keysOf are all keys with a prefix, on all nodes of a cluster.
+func keysOf(t require.TestingT, client redis.UniversalClient, prefix string) []string {
+	cluster, ok := client.(*redis.ClusterClient)
+	if !ok {
+		keys, err := client.Keys(context.Background(), prefix+"*").Result()
+		require.NoError(t, err)
+		return keys
+	}
+	var mu sync.Mutex
+	var keys []string
+	require.NoError(t, cluster.ForEachMaster(context.Background(), func(ctx context.Context, node *redis.Client) error {
+		some, err := node.Keys(ctx, prefix+"*").Result()
+		mu.Lock()
+		defer mu.Unlock()
+		keys = append(keys, some...)
+		return err
+	}))
+	return keys
 }
 
 var prefixes atomic.Int64
@@ -99,8 +132,33 @@ type bundle struct {
 }
 
 func newBundle(s store, settings catalog.Breaker) *bundle {
+	return newLimitedBundle(s, &catalog.Catalog{Breaker: settings})
+}
+
+func newLimitedBundle(s store, c *catalog.Catalog) *bundle {
 	prefix := fmt.Sprintf("test%d:", prefixes.Add(1))
-	return &bundle{Gate: New(s.client, keyspace.New(prefix), &catalog.Catalog{Breaker: settings}), store: s, prefix: prefix}
+	return &bundle{Gate: New(s.client, keyspace.New(prefix), c), store: s, prefix: prefix}
+}
+
+// limits are those of routeA, in the order of their scopes.
+type limits struct{ account, accountModel, endpoint, endpointModel catalog.Limits }
+
+// catalog has the endpoints of all routes, and the limits for routeA and whoever shares them.
+func (l limits) catalog(settings catalog.Breaker) *catalog.Catalog {
+	byModel := func(limits catalog.Limits) map[string]catalog.Limits {
+		return map[string]catalog.Limits{routeA.Model: limits}
+	}
+	return &catalog.Catalog{
+		Breaker: settings,
+		Accounts: map[string]*catalog.Account{
+			"acme": {Name: "acme", Limits: l.account, ModelLimits: byModel(l.accountModel)}, "other": {Name: "other"},
+		},
+		Endpoints: map[string]*catalog.Endpoint{
+			"acme-eu":  {Name: "acme-eu", Account: "acme", Limits: l.endpoint, ModelLimits: byModel(l.endpointModel)},
+			"acme-us":  {Name: "acme-us", Account: "acme"},
+			"other-eu": {Name: "other-eu", Account: "other"},
+		},
+	}
 }
 
 func (b *bundle) advance(t require.TestingT, by time.Duration) { b.store.advance(t, b.prefix, by) }
@@ -109,6 +167,18 @@ func (b *bundle) advance(t require.TestingT, by time.Duration) { b.store.advance
 func (b *bundle) ask(t require.TestingT, route Route) Admission {
 	b.tokens++
 	admission, err := b.Admit(context.Background(), route, asking("attempt-"+strconv.Itoa(b.tokens)))
+	require.NoError(t, err)
+	return admission
+}
+
+// asks asks under a new token for whatever else is asked.
+func (b *bundle) asks(t require.TestingT, route Route, ask Ask) Admission {
+	b.tokens++
+	ask.Token = "attempt-" + strconv.Itoa(b.tokens)
+	if ask.Lease == 0 {
+		ask.Lease = testLease
+	}
+	admission, err := b.Admit(context.Background(), route, ask)
 	require.NoError(t, err)
 	return admission
 }
@@ -170,18 +240,17 @@ func (b *bundle) state(t require.TestingT, route Route) EndpointState {
 // snapshot is every key of the bundle with all that it holds.
 func (b *bundle) snapshot(t require.TestingT) map[string]map[string]string {
 	ctx := context.Background()
-	keys, err := b.client.Keys(ctx, b.prefix+"*").Result()
-	require.NoError(t, err)
+	keys := keysOf(t, b.client, b.prefix)
 	pipe := b.client.Pipeline()
 	hashes, sets := map[string]*redis.MapStringStringCmd{}, map[string]*redis.ZSliceCmd{}
 	for _, key := range keys {
-		if strings.HasSuffix(key, ":settled") {
+		if strings.HasSuffix(key, ":settled") || strings.HasSuffix(key, ":permits") {
 			sets[key] = pipe.ZRangeWithScores(ctx, key, 0, -1)
 		} else {
 			hashes[key] = pipe.HGetAll(ctx, key)
 		}
 	}
-	_, err = pipe.Exec(ctx)
+	_, err := pipe.Exec(ctx)
 	require.NoError(t, err)
 	snapshot := map[string]map[string]string{}
 	for key, cmd := range hashes {
