@@ -220,7 +220,6 @@ func TestWhatWasNotUsedComesBackToTheLast(t *testing.T) {
 			first = b.asks(t, routeA, ask)
 			require.True(t, first.Granted, "both clocks of both scopes stand as before")
 
-
 			b.advance(t, 31*time.Second)
 			second := b.asks(t, routeA, Ask{Tokens: 440})
 			require.True(t, second.Granted)

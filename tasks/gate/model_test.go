@@ -29,6 +29,9 @@ type breaker struct {
 
 	doubled int64 // probes that failed since it opened
 
+	rampUntil           time.Duration
+	rampStage, rampUsed int64
+
 	state EndpointState // the counts only
 }
 
@@ -58,15 +61,26 @@ func (f *fleet) refusals(route Route, token string) map[Reason]time.Duration {
 		if b.holder != token {
 			refusals[ReasonProbeOut] = b.leaseUntil
 		}
+	} else if b.rampUntil > f.now {
+		stage, eighth := f.rampStage(b)
+		if stage == b.rampStage && b.rampUsed >= 1<<stage {
+			refusals[ReasonRamp] = b.rampUntil - time.Duration(7-stage)*eighth
+		}
 	}
 	return refusals
+}
+
+// rampStage is the eighth of its ramp that a breaker is in, and how long that is.
+func (f *fleet) rampStage(b *breaker) (int64, time.Duration) {
+	eighth := *f.settings.Ramp / 8
+	return int64((f.now - (b.rampUntil - *f.settings.Ramp)) / eighth), eighth
 }
 
 func (f *fleet) admit(route Route, token string, lease time.Duration) Admission {
 	b, refusals := f.breaker(route.Account, route.Endpoint), f.refusals(route, token)
 	answer := Admission{Route: route, Token: token, Generation: b.generation}
 	// Of two that end together the first of these is given.
-	for _, reason := range []Reason{ReasonNotServed, ReasonBreakerOpen, ReasonProbeOut, ReasonCooldown} {
+	for _, reason := range []Reason{ReasonNotServed, ReasonBreakerOpen, ReasonProbeOut, ReasonRamp, ReasonCooldown} {
 		if wait := refusals[reason] - f.now; wait > answer.RetryIn {
 			answer.Reason, answer.RetryIn = reason, wait
 		}
@@ -75,6 +89,12 @@ func (f *fleet) admit(route Route, token string, lease time.Duration) Admission 
 		return answer
 	}
 	answer.Granted, answer.Probe = true, b.open
+	if b.rampUntil > f.now {
+		if stage, _ := f.rampStage(b); stage != b.rampStage {
+			b.rampStage, b.rampUsed = stage, 0
+		}
+		b.rampUsed++
+	}
 	if b.open && (b.holder != token || b.leaseUntil <= f.now) {
 		b.holder, b.leaseUntil = token, f.now+lease
 		b.state.Probes++
@@ -99,11 +119,11 @@ func (f *fleet) settle(o Outcome) Transition {
 	answer := Transition{Late: o.Generation != b.generation || b.open && !holds}
 	switch o.Effect {
 	case Success:
-		answer.Change = b.succeed(answer.Late, o.Latency)
+		answer.Change = f.succeed(b, answer.Late, o.Latency)
 	case Failure:
-		answer.Change = b.fail(answer.Late, f.settings.Failures, f.until(o, f.settings.Recovery))
+		answer.Change = f.fail(b, o, answer.Late, f.settings.Failures, f.settings.Recovery)
 	case Trip, TripAccount:
-		answer.Change = b.fail(answer.Late, 1, f.until(o, f.settings.LongRecovery))
+		answer.Change = f.fail(b, o, answer.Late, 1, f.settings.LongRecovery)
 		if o.Effect == TripAccount && !answer.Late {
 			answer.OthersOpened = f.openOthers(o, f.until(o, f.settings.LongRecovery))
 		}
@@ -124,6 +144,7 @@ func (f *fleet) force(endpoint Endpoint, open bool, period time.Duration) (chang
 	b.generation++
 	b.forced = b.generation
 	b.open, b.until, b.holder, b.leaseUntil, b.doubled = open, 0, "", 0, 0
+	b.rampUntil, b.rampStage, b.rampUsed = 0, 0, 0
 	if open {
 		b.until = f.now + period
 	}
@@ -137,7 +158,7 @@ func (f *fleet) until(o Outcome, ordinarily time.Duration) time.Duration {
 	return f.now + ordinarily
 }
 
-func (b *breaker) succeed(late bool, latency time.Duration) Change {
+func (f *fleet) succeed(b *breaker, late bool, latency time.Duration) Change {
 	b.state.Successes++
 	if b.state.Successes == 1 {
 		b.state.Latency = latency
@@ -154,12 +175,16 @@ func (b *breaker) succeed(late bool, latency time.Duration) Change {
 		return Unchanged
 	}
 	b.open, b.until, b.doubled = false, 0, 0
+	b.rampStage, b.rampUsed = 0, 0
+	if *f.settings.Ramp > 0 {
+		b.rampUntil = f.now + *f.settings.Ramp
+	}
 	b.generation++
 	b.state.Recoveries++
 	return Closed
 }
 
-func (b *breaker) fail(late bool, threshold int, until time.Duration) Change {
+func (f *fleet) fail(b *breaker, o Outcome, late bool, threshold int, period time.Duration) Change {
 	b.state.Failures++
 	if late {
 		return Unchanged
@@ -172,13 +197,15 @@ func (b *breaker) fail(late bool, threshold int, until time.Duration) Change {
 		change = Reopened
 		b.state.Reopenings++
 		b.doubled++
+		period = max(period, min(period<<min(b.doubled, 10), f.settings.RecoveryMax))
 	case b.state.ConsecutiveFailures < int64(threshold):
 		return Unchanged
 	default:
 		b.state.Trips++
 		b.doubled = 0
 	}
-	b.open, b.until = true, until
+	b.open, b.until = true, f.until(o, period)
+	b.rampUntil, b.rampStage, b.rampUsed = 0, 0, 0
 	b.generation++
 	return change
 }
@@ -190,7 +217,7 @@ func (f *fleet) openOthers(o Outcome, until time.Duration) (opened []string) {
 			continue
 		}
 		if !other.open {
-			other.open = true
+			other.open, other.rampUntil = true, 0
 			other.state.Trips++
 			opened = append(opened, name)
 		}
@@ -204,6 +231,7 @@ func (f *fleet) openOthers(o Outcome, until time.Duration) (opened []string) {
 func (b *breaker) stored() map[string]string {
 	fields := map[string]string{}
 	for field, value := range map[string]int64{
+		"ramp_stage": b.rampStage, "ramp_used": b.rampUsed,
 		"generation": b.generation, "forced_generation": b.forced, "doubled": b.doubled, "calls": b.state.Calls, "successes": b.state.Successes, "failures": b.state.Failures,
 		"consecutive_failures": b.state.ConsecutiveFailures, "consecutive_successes": b.state.ConsecutiveSuccesses,
 		"trips": b.state.Trips, "probes": b.state.Probes, "reopenings": b.state.Reopenings,

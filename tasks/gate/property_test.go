@@ -41,9 +41,11 @@ func TestGateAgainstModel(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
 				require.NoError(rt, s.client.FlushDB(t.Context()).Err())
 				w := newWorld(s, catalog.Breaker{
-					Failures: rapid.IntRange(1, 5).Draw(rt, "failures"), Recovery: time.Hour, RecoveryMax: time.Hour,
-					LongRecovery: 6 * time.Hour, Ramp: new(time.Duration),
-					Cooldown: 30 * time.Minute, NotServed: 2 * time.Hour,
+					Failures: rapid.IntRange(1, 5).Draw(rt, "failures"), Recovery: time.Hour,
+					RecoveryMax:  rapid.SampledFrom([]time.Duration{time.Hour, 5 * time.Hour}).Draw(rt, "recovery_max"),
+					LongRecovery: 6 * time.Hour,
+					Ramp:         new(rapid.SampledFrom([]time.Duration{0, 8 * 20 * time.Minute}).Draw(rt, "ramp")),
+					Cooldown:     30 * time.Minute, NotServed: 2 * time.Hour,
 				})
 				w.workers = append(w.workers, New(s.client, w.keys, w.catalog), New(pipelined, w.keys, w.catalog))
 				w.last = w.snapshot(rt)
@@ -114,6 +116,7 @@ func (w *world) admitAgain(rt *rapid.T) {
 }
 
 func (w *world) askFor(rt *rapid.T, route Route, token string) {
+	ramped := w.model.breaker(route.Account, route.Endpoint).rampUntil > w.model.now
 	expected := w.model.admit(route, token, testLease)
 	got, err := w.worker(rt).Admit(context.Background(), route, asking(token))
 	require.NoError(rt, err)
@@ -127,7 +130,7 @@ func (w *world) askFor(rt *rapid.T, route Route, token string) {
 	}
 	got.RetryIn, got.TicketIn, got.ProbeUntil = expected.RetryIn, 0, time.Time{}
 	require.Equal(rt, expected, got)
-	if !got.Granted || !got.Probe {
+	if !got.Granted || !got.Probe && !ramped {
 		w.expect = noTrace // of a refused call, or one through a closed breaker
 	}
 	if got.Granted {
@@ -237,6 +240,7 @@ func (w *world) check(rt *rapid.T) {
 		require.Equal(rt, b.stored(), withoutTimes(hash), "%s", name.Name)
 		w.requireTime(rt, now, b.until, hash["until_ms"])
 		w.requireTime(rt, now, b.leaseUntil, hash["probe_until_ms"])
+		w.requireTime(rt, now, b.rampUntil, hash["ramp_until_ms"])
 	}
 	for model, until := range w.model.cooldowns {
 		w.requireTime(rt, now, until, stored[w.keys.ModelLimits(model.Account, model.Name)]["cooldown_until_ms"])
@@ -266,7 +270,8 @@ func (w *world) checkStates(rt *rapid.T, now time.Time) {
 		}
 		require.Equal(rt, b.open, !states[i].Until.IsZero())
 		require.Equal(rt, b.leaseUntil > w.model.now, states[i].ProbeUntil.After(now.Add(w.store.drift)))
-		states[i].Until, states[i].ProbeUntil = time.Time{}, time.Time{}
+		require.Equal(rt, b.rampUntil > w.model.now, states[i].RampUntil.After(now.Add(w.store.drift)))
+		states[i].Until, states[i].ProbeUntil, states[i].RampUntil = time.Time{}, time.Time{}, time.Time{}
 		require.Equal(rt, expected, states[i])
 	}
 }

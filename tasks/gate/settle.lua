@@ -106,7 +106,8 @@ local function open_others(ends_at, cause)
   local opened = {}
   for i = 2 * scope_count + 1, #others do
     local other = redis.call('HMGET', others[i], 'state', 'until_ms')
-    redis.call('HSET', others[i], 'state', 'open', 'until_ms', math.max(tonumber(other[2] or 0), ends_at), 'cause', cause)
+    redis.call('HSET', others[i], 'state', 'open', 'until_ms', math.max(tonumber(other[2] or 0), ends_at), 'cause', cause,
+      'ramp_until_ms', 0)
     redis.call('HINCRBY', others[i], 'generation', 1)
     if other[1] ~= 'open' then
       redis.call('HINCRBY', others[i], 'trips', 1)

@@ -73,31 +73,33 @@ func realStore(t *testing.T) store {
 func realStoreOf(client redis.UniversalClient) store {
 	return store{client: client, drift: time.Minute, advance: func(t require.TestingT, prefix string, by time.Duration) {
 		ctx := context.Background()
+		read, write := client.Pipeline(), client.Pipeline()
+		hashes, permits := map[string]*redis.MapStringStringCmd{}, map[string]*redis.StringSliceCmd{}
 		for _, key := range keysOf(t, client, prefix) {
-			switch {
-			case strings.HasSuffix(key, ":settled"):
-			case strings.HasSuffix(key, ":permits"):
-				permits, err := client.ZRange(ctx, key, 0, -1).Result()
-				require.NoError(t, err)
-				for _, token := range permits {
-					require.NoError(t, client.ZIncrBy(ctx, key, -float64(by.Milliseconds()), token).Err())
-				}
-			default:
-				fields, err := client.HGetAll(ctx, key).Result()
-				require.NoError(t, err)
-				for field, value := range fields {
-					unit := time.Millisecond
-					if strings.HasSuffix(field, "until_us") {
-						unit = time.Microsecond
-					} else if !strings.HasSuffix(field, "until_ms") {
-						continue
-					}
-					if value != "0" {
-						require.NoError(t, client.HIncrBy(ctx, key, field, -int64(by/unit)).Err())
-					}
+			if strings.HasSuffix(key, ":permits") {
+				permits[key] = read.ZRange(ctx, key, 0, -1)
+			} else if !strings.HasSuffix(key, ":settled") {
+				hashes[key] = read.HGetAll(ctx, key)
+			}
+		}
+		_, err := read.Exec(ctx)
+		require.NoError(t, err)
+		for key, cmd := range permits {
+			for _, token := range cmd.Val() {
+				write.ZIncrBy(ctx, key, -float64(by.Milliseconds()), token)
+			}
+		}
+		for key, cmd := range hashes {
+			for field, value := range cmd.Val() {
+				if strings.HasSuffix(field, "until_ms") && value != "0" {
+					write.HIncrBy(ctx, key, field, -by.Milliseconds())
+				} else if strings.HasSuffix(field, "until_us") && value != "0" {
+					write.HIncrBy(ctx, key, field, -by.Microseconds())
 				}
 			}
 		}
+		_, err = write.Exec(ctx)
+		require.NoError(t, err)
 	}}
 }
 
