@@ -43,18 +43,36 @@ func New[K comparable, Q, A any](most int, all func(subject K, questions []Q) ([
 	return &Group[K, Q, A]{most: most, all: all, rooms: map[K]*room[Q, A]{}}
 }
 
-// Ask asks one question and waits for its answer.
+// Ask asks one question and waits for its answer. Where it need not wait for others it is asked here: a goroutine for
+// one question takes as long as Redis takes to answer it.
 func (g *Group[K, Q, A]) Ask(subject K, question Q) (A, error) {
-	return g.Send(subject, question).Wait()
+	ticket, r, serves := g.enter(subject, question)
+	if serves {
+		runtime.Gosched()
+		g.answer(subject, g.take(r))
+		if g.leave(r) {
+			go g.serve(subject, r)
+		}
+	}
+	return ticket.Wait()
 }
 
 // Send puts one question on its way. It does not block.
 func (g *Group[K, Q, A]) Send(subject K, question Q) *Ticket[Q, A] {
-	ticket := &Ticket[Q, A]{question: question}
+	ticket, r, serves := g.enter(subject, question)
+	if serves {
+		go g.serve(subject, r)
+	}
+	return ticket
+}
+
+// enter adds a question to those that wait, and tells whether somebody has to serve them.
+func (g *Group[K, Q, A]) enter(subject K, question Q) (ticket *Ticket[Q, A], r *room[Q, A], serves bool) {
+	ticket = &Ticket[Q, A]{question: question}
 	ticket.done.Add(1)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	r := g.rooms[subject]
+	r = g.rooms[subject]
 	if r == nil {
 		r = &room[Q, A]{}
 		g.rooms[subject] = r
@@ -62,9 +80,9 @@ func (g *Group[K, Q, A]) Send(subject K, question Q) *Ticket[Q, A] {
 	r.waiting = append(r.waiting, ticket)
 	if r.out < flights {
 		r.out++
-		go g.serve(subject, r)
+		serves = true
 	}
-	return ticket
+	return ticket, r, serves
 }
 
 // Wait returns the answer, however long it takes: what was asked may have been done, and the caller is to know.
@@ -75,38 +93,49 @@ func (t *Ticket[Q, A]) Wait() (A, error) {
 
 // serve asks for those who wait, until nobody does.
 func (g *Group[K, Q, A]) serve(subject K, r *room[Q, A]) {
-	for {
+	for more := true; more; more = g.leave(r) {
 		runtime.Gosched() // whoever is about to ask as well comes along
-		tickets := g.take(r)
-		if len(tickets) == 0 {
-			return
-		}
-		questions := make([]Q, len(tickets))
-		for i, ticket := range tickets {
-			questions[i] = ticket.question
-		}
-		answers, err := g.all(subject, questions)
-		for i, ticket := range tickets {
-			if ticket.err = err; err == nil {
-				ticket.answer = answers[i]
-			}
-			ticket.done.Done()
-		}
+		g.answer(subject, g.take(r))
 	}
 }
 
-// take takes up to most of those who wait. When there are none, the caller is to leave.
+// answer asks the questions of some, if there are any.
+func (g *Group[K, Q, A]) answer(subject K, tickets []*Ticket[Q, A]) {
+	if len(tickets) == 0 {
+		return
+	}
+	questions := make([]Q, len(tickets))
+	for i, ticket := range tickets {
+		questions[i] = ticket.question
+	}
+	answers, err := g.all(subject, questions)
+	for i, ticket := range tickets {
+		if ticket.err = err; err == nil {
+			ticket.answer = answers[i]
+		}
+		ticket.done.Done()
+	}
+}
+
+// take takes up to most of those who wait: none, where another was faster.
 func (g *Group[K, Q, A]) take(r *room[Q, A]) []*Ticket[Q, A] {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	tickets := r.waiting
-	if len(tickets) == 0 {
-		r.out--
-		return nil
-	}
 	r.waiting = nil
 	if len(tickets) > g.most {
 		tickets, r.waiting = tickets[:g.most:g.most], tickets[g.most:]
 	}
 	return tickets
+}
+
+// leave ends the caller's service, unless somebody waits.
+func (g *Group[K, Q, A]) leave(r *room[Q, A]) (more bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(r.waiting) > 0 {
+		return true
+	}
+	r.out--
+	return false
 }

@@ -61,3 +61,10 @@ func TestAnErrorIsThatOfAll(t *testing.T) {
 		require.ErrorIs(t, err, broken)
 	}
 }
+
+// A goroutine for one question would cost as much as the question.
+func TestWhoIsAloneAsksHimself(t *testing.T) {
+	t.Parallel()
+	group := New(2, func(string, []int) ([]int, error) { panic("here") })
+	assert.PanicsWithValue(t, "here", func() { _, _ = group.Ask("a", 1) })
+}
