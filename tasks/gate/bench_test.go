@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-redis/redis_rate/v10"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
@@ -16,24 +17,6 @@ import (
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/redistest"
 )
-
-// rateLimit is the yardstick: what one check of a rate limiter costs that keeps a GCRA clock in Redis, with the calls
-// that redis_rate's Allow makes (TIME, GET, SET with an expiry).
-var rateLimit = redis.NewScript(`
-local key, burst, rate, period, cost = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local interval = period / rate
-local time = redis.call('TIME')
-local now = (tonumber(time[1]) - 1483228800) + tonumber(time[2]) / 1000000
-local tat = math.max(tonumber(redis.call('GET', key) or now), now)
-local new_tat = tat + interval * cost
-local remaining = (now - (new_tat - interval * burst)) / interval
-if remaining < 0 then
-  return {0, 0, tostring(-remaining * interval), tostring(tat - now)}
-end
-if new_tat - now > 0 then
-  redis.call('SET', key, string.format('%.17g', new_tat), 'EX', math.ceil(new_tat - now))
-end
-return {cost, remaining, '-1', tostring(new_tat - now)}`)
 
 func BenchmarkGate(b *testing.B) {
 	_, server := redistest.Real(b)
@@ -59,12 +42,14 @@ func BenchmarkGate(b *testing.B) {
 		client redis.UniversalClient
 	}{{"client", client}, {"pipelined", pipelined}} {
 		g := New(face.client, keyspace.New("bench:"+face.name+":"), &catalog.Catalog{Breaker: testSettings})
+		limiter := redis_rate.NewLimiter(face.client) // the yardstick
 		for _, operation := range []struct {
 			name string
 			run  func() error
 		}{
 			{"rate limit", func() error {
-				return rateLimit.Run(ctx, face.client, []string{"bench:rate"}, 1e9, 1e9, 60, 1).Err()
+				_, err := limiter.Allow(ctx, "bench", redis_rate.PerMinute(1_000_000_000))
+				return err
 			}},
 			{"admit", func() error {
 				_, err := g.Admit(ctx, routeA, Ask{Token: "token", Lease: time.Minute, Priority: tasks.PriorityBulk})
@@ -94,21 +79,5 @@ func BenchmarkGate(b *testing.B) {
 func run(b *testing.B, goroutines int, operation func() error) {
 	b.Helper()
 	b.ReportAllocs()
-	var left atomic.Int64
-	left.Store(int64(b.N))
-	done := make(chan error, goroutines)
-	for range goroutines {
-		go func() {
-			for left.Add(-1) >= 0 {
-				if err := operation(); err != nil {
-					done <- err
-					return
-				}
-			}
-			done <- nil
-		}()
-	}
-	for range goroutines {
-		require.NoError(b, <-done)
-	}
+	timed(b, goroutines, b.N, operation)
 }
