@@ -26,7 +26,7 @@ func (c *Client) ack(ctx context.Context, s script, cmd *redis.Cmd, keys []strin
 	d := c.unsure.get(ctx)
 	if d == nil {
 		d = c.deliveries.find(ctx, id)
-		err := c.pipe.Process(run, once{cmd})
+		err := c.firstAck(run, s, cmd, keys, args)
 		switch {
 		case err == nil:
 			c.deliveries.acked(d)
@@ -49,6 +49,14 @@ func (c *Client) ack(ctx context.Context, s script, cmd *redis.Cmd, keys []strin
 	c.unsure.drop(ctx)
 	c.deliveries.acked(d)
 	return nil
+}
+
+// firstAck sends an ack for the first time.
+func (c *Client) firstAck(ctx context.Context, s script, cmd *redis.Cmd, keys []string, args []any) error {
+	if s.role == complete {
+		return c.completed.run(keys, args)
+	}
+	return c.pipe.Process(ctx, once{cmd})
 }
 
 // errDone is the good news that an earlier try of an ack has worked, or that the task went on without it.

@@ -35,7 +35,7 @@ var acks = map[string]struct {
 		settled: func(w *worker) bool { return w.rdb.Exists(context.Background(), key("t:1")).Val() == 0 },
 	},
 	"complete": {
-		sha:     "117dca952700588e559c7ace20b925096d587974",
+		sha:     asynqredis.CompleteSHA,
 		options: []asynq.Option{asynq.Retention(time.Hour)},
 		settled: func(w *worker) bool { return w.in("completed") },
 	},

@@ -53,6 +53,7 @@ type Client struct {
 	pipe       processor
 	peeker     redis.UniversalClient // its only connection blocks in the peek
 	deliveries *deliveries
+	completed  completions
 	unsure     unsureAcks
 	due        dueAnswer
 
@@ -93,6 +94,7 @@ func New(cfg Config) (*Client, error) {
 		pipe:            pipe,
 		peeker:          peeker,
 		deliveries:      newDeliveries(cfg.Lane, log),
+		completed:       completions{client: cfg.Client},
 	}
 	c.stopping, c.stop = context.WithCancel(context.Background())
 	return c, nil
@@ -179,7 +181,7 @@ func (c *Client) serve(ctx context.Context, s script, cmd *redis.Cmd, keys []str
 		msg, err := c.dequeue()
 		cmd.SetVal(msg)
 		cmd.SetErr(err)
-	case ack:
+	case ack, complete:
 		cmd.SetErr(c.ack(ctx, s, cmd, keys, args))
 	case forward:
 		c.forward(ctx, cmd, keys, args)

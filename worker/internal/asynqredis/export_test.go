@@ -13,7 +13,7 @@ import (
 )
 
 // OwnSources are the scripts that this package adds.
-var OwnSources = []string{claimSource, putBackSource, setAsideSource, dueSource}
+var OwnSources = []string{claimSource, putBackSource, setAsideSource, dueSource, completeSource}
 
 // AsynqSources returns the scripts of asynq's broker by the names of their variables, read from its source.
 var AsynqSources = sync.OnceValue(func() map[string]string {
@@ -47,3 +47,6 @@ var AsynqSources = sync.OnceValue(func() map[string]string {
 	})
 	return scripts
 })
+
+// CompleteSHA is the name of complete.lua, which stands for asynq's markAsComplete.
+var CompleteSHA = completeScript.Hash()

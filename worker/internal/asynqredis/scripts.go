@@ -16,6 +16,7 @@ type role int
 const (
 	dequeue role = iota + 1
 	ack
+	complete // an ack that travels with others of its kind
 	forward
 )
 
@@ -31,15 +32,15 @@ type script struct {
 
 // asynqScripts are the recognised scripts of asynq v0.26.0 (internal/rdb/rdb.go) by SHA1. All others pass through.
 var asynqScripts = map[string]script{
-	"a8153319360adc71cdc370107f8ab9786f204765": {role: dequeue},                      // dequeueCmd
-	"1241eaa1c73409baaf1fea0c08d203a4911bda15": {role: ack, task: 2, repeats: true},  // doneCmd
-	"a2631c71357a54b4c3e7450b1757e7f3f49d6c81": {role: ack, task: 2, repeats: true},  // doneUniqueCmd
-	"117dca952700588e559c7ace20b925096d587974": {role: ack, task: 3, repeats: true},  // markAsCompleteCmd
-	"ce6833ccce362a8c0ee53beee413341daf52e39c": {role: ack, task: 3, repeats: true},  // markAsCompleteUniqueCmd
-	"65fa409c88198a681c53e0892d8276eca0145694": {role: ack, task: 0, repeats: true},  // retryCmd
-	"9c3b1eb9947ce2ee5304ac013a0a365ec364fd2d": {role: ack, task: 0, repeats: true},  // archiveCmd
-	"f34cbfd11d1fc8019af55b50c447fc68eb8b29e5": {role: ack, task: 3, repeats: false}, // requeueCmd
-	"522b1a6ae66fe79ea2f24a9af58798ab71879035": {role: forward},                      // forwardCmd
+	"a8153319360adc71cdc370107f8ab9786f204765": {role: dequeue},                          // dequeueCmd
+	"1241eaa1c73409baaf1fea0c08d203a4911bda15": {role: ack, task: 2, repeats: true},      // doneCmd
+	"a2631c71357a54b4c3e7450b1757e7f3f49d6c81": {role: ack, task: 2, repeats: true},      // doneUniqueCmd
+	"117dca952700588e559c7ace20b925096d587974": {role: complete, task: 3, repeats: true}, // markAsCompleteCmd
+	"ce6833ccce362a8c0ee53beee413341daf52e39c": {role: ack, task: 3, repeats: true},      // markAsCompleteUniqueCmd
+	"65fa409c88198a681c53e0892d8276eca0145694": {role: ack, task: 0, repeats: true},      // retryCmd
+	"9c3b1eb9947ce2ee5304ac013a0a365ec364fd2d": {role: ack, task: 0, repeats: true},      // archiveCmd
+	"f34cbfd11d1fc8019af55b50c447fc68eb8b29e5": {role: ack, task: 3, repeats: false},     // requeueCmd
+	"522b1a6ae66fe79ea2f24a9af58798ab71879035": {role: forward},                          // forwardCmd
 }
 
 // recognise returns what asynq asks for with a script's SHA1; the zero script for all that passes through.
@@ -65,6 +66,8 @@ func answered(err error) bool {
 var (
 	//go:embed claim.lua
 	claimSource string
+	//go:embed complete.lua
+	completeSource string
 	//go:embed putback.lua
 	putBackSource string
 	//go:embed setaside.lua
@@ -73,6 +76,7 @@ var (
 	dueSource string
 
 	claimScript    = redis.NewScript(claimSource)
+	completeScript = redis.NewScript(completeSource)
 	putBackScript  = redis.NewScript(putBackSource)
 	setAsideScript = redis.NewScript(setAsideSource)
 	dueScript      = redis.NewScript(dueSource)

@@ -18,7 +18,7 @@ func TestAsynqsScriptsAreThePinnedOnes(t *testing.T) {
 		"dequeueCmd":              {role: dequeue},
 		"doneCmd":                 {role: ack, task: 2, repeats: true},
 		"doneUniqueCmd":           {role: ack, task: 2, repeats: true},
-		"markAsCompleteCmd":       {role: ack, task: 3, repeats: true},
+		"markAsCompleteCmd":       {role: complete, task: 3, repeats: true},
 		"markAsCompleteUniqueCmd": {role: ack, task: 3, repeats: true},
 		"retryCmd":                {role: ack, task: 0, repeats: true},
 		"archiveCmd":              {role: ack, task: 0, repeats: true},
