@@ -1,42 +1,34 @@
 package jobstore
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 
 	"github.com/forebay-queue/forebay/tasks"
 )
 
-// encoder writes values of the contract as tasks.Encode does. It is used again and again: growing a new buffer for
-// each of the three values that a job writes was a tenth of all memory that a worker allocated.
-type encoder struct {
-	buffer bytes.Buffer
-	json   *json.Encoder
-}
+// buffers are what values are written into. They are used again and again: growing a new one for each of the three
+// values that a job writes was a tenth of all memory that a worker allocated.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
-var encoders = sync.Pool{New: func() any {
-	e := &encoder{}
-	e.json = json.NewEncoder(&e.buffer)
-	e.json.SetEscapeHTML(false)
-	return e
-}}
+// maxBuffer is the size of the largest buffer that is kept.
+const maxBuffer = 64 << 10
 
-// maxEncoder is the size of the largest buffer that is kept.
-const maxEncoder = 64 << 10
-
-// encode is tasks.Encode for values of the contract that always encode, such as a Waiting.
-func encode(verb, id string, value any) (string, error) {
-	e, _ := encoders.Get().(*encoder)
-	e.buffer.Reset()
-	if err := e.json.Encode(value); err != nil {
+// encode writes a value of the contract as tasks.Encode does.
+func encode[T any](verb, id string, value T) (string, error) {
+	buffer, _ := buffers.Get().(*[]byte)
+	content := reflect.ValueOf(&value).Elem()
+	written, err := writerOf(content.Type())((*buffer)[:0], content)
+	if err != nil {
 		return "", fmt.Errorf("%s job %s: encode %T: %w", verb, id, value, err)
 	}
-	text := string(bytes.TrimSuffix(e.buffer.Bytes(), []byte("\n")))
-	if e.buffer.Cap() <= maxEncoder {
-		encoders.Put(e)
+	text := string(written)
+	if cap(written) <= maxBuffer {
+		*buffer = written
+		buffers.Put(buffer)
 	}
 	return text, nil
 }

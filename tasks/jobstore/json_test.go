@@ -45,10 +45,8 @@ func TestDecodeJob(t *testing.T) {
 
 func TestEncode(t *testing.T) {
 	t.Parallel()
-	for _, value := range []any{
-		tasks.Waiting{Reason: "a <b> & \u2028", Since: time.Unix(0, 0).UTC()},
-		tasks.Result{Text: strings.Repeat("x", 2*maxEncoder)},
-		tasks.Result{ID: "after a long one"},
+	for _, value := range []tasks.Result{
+		{Text: "a <b> & \u2028"}, {Text: strings.Repeat("x", 2*maxBuffer)}, {ID: "after a long one"},
 	} {
 		want, err := tasks.Encode(value)
 		require.NoError(t, err)

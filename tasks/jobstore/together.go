@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 
@@ -11,8 +12,8 @@ import (
 )
 
 const (
-	// mostTogether bounds the jobs of one script: everybody else waits for it.
-	mostTogether = 64
+	// mostTogether bounds the calls of one round trip: everybody else waits for it.
+	mostTogether = 128
 	// largestTogether is the size of the arguments, in bytes, above which a job has a script of its own.
 	largestTogether = 64 << 10
 )
@@ -48,8 +49,8 @@ type answer struct {
 	index  []redis.Cmder             // the moves, which may be those of others as well
 }
 
-// batches are the calls of concurrent callers, by their script.
-type batches = gather.Group[*redis.Script, batched, answer]
+// batches are the calls of concurrent callers, of whatever script: one round trip carries all.
+type batches = gather.Group[struct{}, batched, answer]
 
 // newBatches gathers calls for a client to whom the slots of keys do not matter: nil for others, such as one of Redis
 // Cluster, where each job's record may lie on another server.
@@ -58,7 +59,7 @@ func newBatches(client redis.UniversalClient) *batches {
 	if !ok {
 		return nil
 	}
-	return gather.New(mostTogether, func(_ *redis.Script, calls []batched) ([]answer, error) {
+	return gather.New(mostTogether, func(_ struct{}, calls []batched) ([]answer, error) {
 		return together(context.Background(), single, calls), nil
 	})
 }
@@ -78,7 +79,7 @@ func (s *Store) send(ctx context.Context, b batched) func() answer {
 	case b.size() > largestTogether:
 		return func() answer { return together(ctx, s.redis, []batched{b})[0] }
 	}
-	ticket := s.batches.Send(b.script, b)
+	ticket := s.batches.Send(struct{}{}, b)
 	return func() answer {
 		answer, err := ticket.Wait()
 		if err != nil {
@@ -88,19 +89,54 @@ func (s *Store) send(ctx context.Context, b batched) func() answer {
 	}
 }
 
-// together makes calls of one script in one round trip.
+// together makes calls in one round trip, those of one script by one script.
 func together(ctx context.Context, client redis.UniversalClient, calls []batched) []answer {
-	for full := false; ; full = true {
+	answers := make([]answer, len(calls))
+	left := byScript(calls)
+	for full := false; len(left) > 0; full = true {
 		pipe := client.Pipeline()
-		queued := queue(ctx, pipe, calls, full)
+		queued := make([]sent, len(left))
+		for i, group := range left {
+			queued[i] = queue(ctx, pipe, group.calls, full)
+		}
 		execute(ctx, pipe)
-		if len(calls) > 1 && redis.HasErrorPrefix(queued.script.Err(), "CROSSSLOT") {
-			return apart(ctx, client, calls)
+		unknown := left[:0]
+		for i, group := range left {
+			own, known := queued[i].read()
+			switch {
+			case len(group.calls) > 1 && redis.HasErrorPrefix(queued[i].script.Err(), "CROSSSLOT"):
+				own = apart(ctx, client, group.calls)
+			case !known && !full:
+				unknown = append(unknown, group)
+				continue
+			}
+			for j, at := range group.at {
+				answers[at] = own[j]
+			}
 		}
-		if answers, known := queued.read(); known || full {
-			return answers
-		}
+		left = unknown
 	}
+	return answers
+}
+
+// group is the calls of one script, and where their answers belong.
+type group struct {
+	calls []batched
+	at    []int
+}
+
+// byScript groups calls, in the order of their scripts' first.
+func byScript(calls []batched) []group {
+	var groups []group
+	for i, b := range calls {
+		known := slices.IndexFunc(groups, func(g group) bool { return g.calls[0].script == b.script })
+		if known < 0 {
+			known = len(groups)
+			groups = append(groups, group{})
+		}
+		groups[known].calls, groups[known].at = append(groups[known].calls, b), append(groups[known].at, i)
+	}
+	return groups
 }
 
 // apart makes calls in one round trip, each with a script of its own: for a cluster behind a single address, which
