@@ -52,26 +52,40 @@ if redis.call('EXISTS', paused) == 1 then
   most = 0
 end
 
-local ids = {}
+-- The oldest stand last. Those whose task is gone are dropped, and the next looked at in their stead.
+local ids, scores = {}, {}
 while #ids < most do
-  local id = redis.call('LINDEX', pending, -1)
-  if not id then
-    break
+  local oldest = redis.call('LRANGE', pending, #ids - most, -1)
+  local found = {}
+  for i = #oldest, 1, -1 do
+    local msg = redis.call('HGET', tasks .. oldest[i], 'msg')
+    if msg then
+      found[#found + 1] = oldest[i]
+      reply[#reply + 1] = oldest[i]
+      reply[#reply + 1] = msg
+    else
+      reply[3] = reply[3] + 1
+    end
   end
-  local msg = redis.call('HGET', tasks .. id, 'msg')
-  if msg then
-    redis.call('LPUSH', active, id)
-    redis.call('RPOP', pending)
+  if #found > 0 then
+    redis.call('LPUSH', active, unpack(found))
+  end
+  if #oldest > 0 then
+    redis.call('RPOP', pending, #oldest)
+  end
+  for _, id in ipairs(found) do
     redis.call('HSET', tasks .. id, 'state', 'active')
     redis.call('HDEL', tasks .. id, 'pending_since')
-    redis.call('ZADD', lease, expiry, id)
     ids[#ids + 1] = id
-    reply[#reply + 1] = id
-    reply[#reply + 1] = msg
-  else
-    redis.call('RPOP', pending)
-    reply[3] = reply[3] + 1
+    scores[#scores + 1] = expiry
+    scores[#scores + 1] = id
   end
+  if #oldest == #found then
+    break
+  end
+end
+if #ids > 0 then
+  redis.call('ZADD', lease, unpack(scores))
 end
 if #ids > 0 or again == '1' then
   redis.call('DEL', claim)

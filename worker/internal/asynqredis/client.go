@@ -194,7 +194,9 @@ func (c *Client) serve(ctx context.Context, s script, cmd *redis.Cmd, keys []str
 // second. Size is the number of slots of the whole process.
 func ServerConfig(queue string, size int) asynq.Config {
 	return asynq.Config{
-		Concurrency: size,
+		// asynq counts a delivery until its ack has been answered, its slot is free when the handler returns: deliveries
+		// that wait for their acks keep no slot empty.
+		Concurrency: 2 * size,
 		Queues:      map[string]int{queue: 1},
 		// What asynq sleeps after an empty dequeue; the waiting is done by the peek.
 		TaskCheckInterval: time.Millisecond,
