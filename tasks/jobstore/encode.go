@@ -50,9 +50,13 @@ func newWriter(kind reflect.Type) writer {
 	case reflect.String:
 		return writeString
 	case reflect.Bool:
-		return func(dst []byte, value reflect.Value) ([]byte, error) { return strconv.AppendBool(dst, value.Bool()), nil }
+		return func(dst []byte, value reflect.Value) ([]byte, error) {
+			return strconv.AppendBool(dst, value.Bool()), nil
+		}
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
-		return func(dst []byte, value reflect.Value) ([]byte, error) { return strconv.AppendInt(dst, value.Int(), 10), nil }
+		return func(dst []byte, value reflect.Value) ([]byte, error) {
+			return strconv.AppendInt(dst, value.Int(), 10), nil
+		}
 	case reflect.Float64:
 		return writeFloat
 	case reflect.Pointer:

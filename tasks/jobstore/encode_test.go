@@ -41,7 +41,6 @@ func encodesAlike[T any](t *rapid.T) {
 type odd struct {
 	Inner
 	Hidden string `json:"-"`
-	secret string
 }
 
 // Inner has no names of its own.

@@ -52,6 +52,32 @@ func TestAnErrorOfOneJobIsItsOwn(t *testing.T) {
 	})
 }
 
+// Calls of several scripts share a round trip, also while the server knows only some of the scripts.
+func TestSeveralScriptsInOneRoundTrip(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(b bundle) {
+		t := b.t
+		started, begun := b.created(t), b.created(t)
+		_, err := b.Start(t.Context(), begun, Delivery{ID: "d1", Worker: "w1", Run: 1})
+		require.NoError(t, err)
+		require.NoError(t, b.client.ScriptFlush(t.Context()).Err())
+		require.NoError(t, startScript.Load(t.Context(), b.client).Err())
+		intent, err := encodeAttempt("begin", begun, attemptOf("d1", "w1"))
+		require.NoError(t, err)
+		begin := batched{call: call{
+			verb: "begin", id: begun, script: beginScript, keys: []string{b.Keys().Job(begun)}, args: []any{1, "d1", intent},
+		}}
+		answers := together(t.Context(), b.client, []batched{b.startOf("absent"), begin, b.startOf(started)})
+		for i, word := range []string{"not_found", "ok", "ok"} {
+			require.NoError(t, answers[i].err)
+			assert.Equal(t, word, answers[i].reply.word, "call %d", i)
+		}
+		assert.Equal(t, "1", answers[1].reply.text(0), "the number of the attempt")
+		assert.Nil(t, answers[1].fields, "nobody asked for it")
+		assert.Equal(t, "running", answers[2].fields.Val()["status"])
+	})
+}
+
 // Together or one by one, with short answers or long ones: the same becomes of the jobs.
 func TestConcurrentDeliveries(t *testing.T) {
 	t.Parallel()

@@ -48,5 +48,8 @@ var AsynqSources = sync.OnceValue(func() map[string]string {
 	return scripts
 })
 
-// CompleteSHA is the name of complete.lua, which stands for asynq's markAsComplete.
-var CompleteSHA = completeScript.Hash()
+// CompleteSource and CompleteSHA are complete.lua and its name, which stand for asynq's markAsComplete.
+var (
+	CompleteSource = completeSource
+	CompleteSHA    = completeScript.Hash()
+)

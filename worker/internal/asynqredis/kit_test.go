@@ -182,7 +182,10 @@ func (l *lines) String() string {
 
 // faults lets commands fail, before they are sent or with their reply lost.
 type faults struct {
-	sent   atomic.Int64 // commands, without those of the peek
+	sent atomic.Int64 // commands, without those of the peek
+	// completions are those of complete.lua.
+	completions atomic.Int64
+
 	mu     sync.Mutex
 	before func(cmd redis.Cmder) bool
 	after  func(cmd redis.Cmder) bool
@@ -244,6 +247,11 @@ func (f *faults) run(cmds []redis.Cmder, next func() error) error {
 		return broken()
 	}
 	f.sent.Add(int64(len(cmds)))
+	for _, cmd := range cmds {
+		if args := cmd.Args(); len(args) > 1 && args[1] == asynqredis.CompleteSHA {
+			f.completions.Add(1)
+		}
+	}
 	err := next()
 	if f.hits(func(f *faults) func(redis.Cmder) bool { return f.after }, cmds...) {
 		if f.then != nil {
