@@ -70,5 +70,5 @@ func (c *Catalog) unbounded(model string, prompt int) int {
 	return defaultMaxTokens
 }
 
-// wholeNumber rounds up, to at most mostTokens.
-func wholeNumber(number float64) int { return int(min(math.Ceil(number), mostTokens)) }
+// wholeNumber rounds up, to 0 to mostTokens.
+func wholeNumber(number float64) int { return int(min(max(math.Ceil(number), 0), mostTokens)) }

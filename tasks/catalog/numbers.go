@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// numbersIn reads the numbers of 0 or more that stand at the top of a JSON object. A request is read for every delivery, and
-// its prompt may be long: whatever is a text or lies deeper is passed over, which takes a hundredth of decoding it.
+// numbersIn reads the numbers that stand at the top of a JSON object. A request is read for every delivery, and its
+// prompt may be long: whatever is a text or lies deeper is passed over, which takes a twentieth of decoding it.
 func numbersIn(object []byte) func(yield func(name string, value float64) bool) {
 	return func(yield func(string, float64) bool) {
 		depth, name := 0, ""
@@ -24,7 +24,7 @@ func numbersIn(object []byte) func(yield func(name string, value float64) bool) 
 				depth++
 			case c == '}' || c == ']':
 				depth--
-			case depth == 1 && c >= '0' && c <= '9':
+			case depth == 1 && (c >= '0' && c <= '9' || c == '-'):
 				end := i
 				for end < len(object) && strings.IndexByte("0123456789+-.eE", object[end]) >= 0 {
 					end++
