@@ -44,20 +44,22 @@ func scopesOf(l catalog.Limits) map[string]struct {
 // Each limit in each scope: it refuses whoever shares it, and nobody else; and what it says of when to come back is so.
 func TestEveryLimitInEveryScope(t *testing.T) {
 	t.Parallel()
-	kinds := map[Reason]struct {
-		limit catalog.Limits
-		wait  time.Duration
+	kinds := []struct {
+		reason Reason
+		limit  catalog.Limits
+		wait   time.Duration
 	}{
-		ReasonRequests: {catalog.Limits{RequestsPerMinute: 6}, time.Minute / 6},
-		ReasonTokens:   {catalog.Limits{TokensPerMinute: 6000}, 3200 * time.Millisecond},
-		ReasonPermits:  {catalog.Limits{Concurrency: 1}, 500 * time.Millisecond},
+		{ReasonRequests, catalog.Limits{RequestsPerMinute: 6}, time.Minute / 6},
+		{ReasonTokens, catalog.Limits{TokensPerMinute: 6000}, 3200 * time.Millisecond},
+		{ReasonPermits, catalog.Limits{Concurrency: 1}, 500 * time.Millisecond},
 	}
 	ask := Ask{Priority: tasks.PriorityBulk, Tokens: 300} // as many as may begin at once
 	for name, start := range redises {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t)
-			for reason, kind := range kinds {
+			for _, kind := range kinds {
+				reason := kind.reason
 				for scope, test := range scopesOf(kind.limit) {
 					t.Run(fmt.Sprintf("%s/%s", reason, scope), func(t *testing.T) {
 						b := newLimitedBundle(s, test.limits.catalog(testSettings))
@@ -88,21 +90,23 @@ func TestRefusedByOneScopeTakesOfNone(t *testing.T) {
 			t.Parallel()
 			s := start(t)
 			wide := catalog.Limits{RequestsPerMinute: 1000, TokensPerMinute: 1_000_000, Concurrency: 50}
-			narrow := map[Reason]catalog.Limits{
-				ReasonRequests: {RequestsPerMinute: 1, TokensPerMinute: 1_000_000, Concurrency: 50},
-				ReasonTokens:   {RequestsPerMinute: 1000, TokensPerMinute: 100, Concurrency: 50},
-				ReasonPermits:  {RequestsPerMinute: 1000, TokensPerMinute: 1_000_000, Concurrency: 1},
-			}
-			for reason, limit := range narrow {
+			for _, narrow := range []struct {
+				reason Reason
+				limit  catalog.Limits
+			}{
+				{ReasonRequests, catalog.Limits{RequestsPerMinute: 1, TokensPerMinute: 1_000_000, Concurrency: 50}},
+				{ReasonTokens, catalog.Limits{RequestsPerMinute: 1000, TokensPerMinute: 100, Concurrency: 50}},
+				{ReasonPermits, catalog.Limits{RequestsPerMinute: 1000, TokensPerMinute: 1_000_000, Concurrency: 1}},
+			} {
 				for i := range 4 {
 					scopes := []catalog.Limits{wide, wide, wide, wide}
-					scopes[i] = limit
+					scopes[i] = narrow.limit
 					b := newLimitedBundle(s, limits{scopes[0], scopes[1], scopes[2], scopes[3]}.catalog(testSettings))
 					require.True(t, b.asks(t, routeA, Ask{Priority: tasks.PriorityBulk, Tokens: 90}).Granted)
 					b.advance(t, time.Second)
 					before := b.snapshot(t)
 					refused := b.asks(t, routeA, Ask{Priority: tasks.PriorityBulk, Tokens: 90})
-					require.Equal(t, reason, refused.Reason, "scope %d", i)
+					require.Equal(t, narrow.reason, refused.Reason, "scope %d", i)
 					require.Equal(t, before, b.snapshot(t), "scope %d", i)
 				}
 			}

@@ -143,12 +143,12 @@ func (w *walk) step() {
 	w.check()
 }
 
-// ask asks for up to 40 calls at once on one route, as the callers of one worker do; some ask again.
+// ask asks for up to 60 calls at once on one route, as the callers of one worker do; some ask again.
 func (w *walk) ask() {
 	route, worker := walkRoutes[w.random.IntN(len(walkRoutes))], w.random.IntN(walkWorkers)
 	var asks []Ask
 	again := map[string]*walkCall{}
-	for range 1 + w.random.IntN(40) {
+	for range 1 + w.random.IntN(60) {
 		w.tokens++
 		ask := Ask{
 			Token: "t" + strconv.Itoa(w.tokens), Lease: walkLease, Tokens: w.random.IntN(2000),
@@ -333,7 +333,7 @@ func (w *walk) crash() {
 // jump lets some time pass, mostly less than it takes for the limits to allow as much as is asked for.
 func (w *walk) jump() {
 	w.steps++
-	by := time.Duration(w.random.ExpFloat64() * float64(3*time.Second)).Truncate(time.Millisecond)
+	by := time.Duration(w.random.ExpFloat64() * float64(4*time.Second)).Truncate(time.Millisecond)
 	if w.random.IntN(50) == 0 {
 		by += time.Duration(w.random.IntN(90_000)) * time.Millisecond
 	}
