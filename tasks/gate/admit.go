@@ -122,7 +122,7 @@ func (g *Gate) Admit(ctx context.Context, route Route, ask Ask) (Admission, erro
 // admitAll asks for several attempts on one route in one script.
 func (g *Gate) admitAll(ctx context.Context, route Route, asks []Ask) ([]Admission, error) {
 	scopes := g.scopes(route)
-	keys := g.limitKeys([]string{
+	keys := limitKeys([]string{
 		g.keys.Endpoint(route.Account, route.Endpoint),
 		g.keys.ModelLimits(route.Account, route.Model),
 		g.keys.EndpointModelLimits(route.Account, route.Endpoint, route.Model),

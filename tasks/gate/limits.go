@@ -54,6 +54,8 @@ func tokenClock(perMinute int) clock {
 type scope struct {
 	catalog.LimitScope
 	requests, tokens clock
+	keys             [2]string // its clocks, its permits
+	args             [5]any    // as scripts take them
 }
 
 // scopes are those that limit the route; none without a catalog that knows it.
@@ -64,14 +66,20 @@ func (g *Gate) scopes(route Route) []scope {
 	var scopes []scope
 	if endpoint := g.catalog.Endpoints[route.Endpoint]; endpoint != nil {
 		for _, limits := range g.catalog.LimitsFor(endpoint, route.Model) {
-			scopes = append(scopes, scope{
-				LimitScope: limits,
-				requests:   requestClock(limits.Limits.RequestsPerMinute), tokens: tokenClock(limits.Limits.TokensPerMinute),
-			})
+			scopes = append(scopes, g.newScope(limits))
 		}
 	}
 	g.limited.Store(route, scopes)
 	return scopes
+}
+
+func (g *Gate) newScope(l catalog.LimitScope) scope {
+	requests, tokens := requestClock(l.Limits.RequestsPerMinute), tokenClock(l.Limits.TokensPerMinute)
+	return scope{
+		LimitScope: l, requests: requests, tokens: tokens,
+		keys: [2]string{g.keys.Limits(l.Account, l.Endpoint, l.Model), g.keys.Permits(l.Account, l.Endpoint, l.Model)},
+		args: [5]any{micros(requests.unit), micros(requests.burst), micros(tokens.unit), micros(tokens.burst), l.Limits.Concurrency},
+	}
 }
 
 // CountsTokens tells whether a limit of the route counts tokens.
@@ -80,18 +88,17 @@ func (g *Gate) CountsTokens(route Route) bool {
 }
 
 // limitKeys are the clocks and the permits of each scope.
-func (g *Gate) limitKeys(keys []string, scopes []scope) []string {
-	for _, s := range scopes {
-		keys = append(keys, g.keys.Limits(s.Account, s.Endpoint, s.Model), g.keys.Permits(s.Account, s.Endpoint, s.Model))
+func limitKeys(keys []string, scopes []scope) []string {
+	for i := range scopes {
+		keys = append(keys, scopes[i].keys[:]...)
 	}
 	return keys
 }
 
 // limitArguments are the five that scripts take of each scope.
 func limitArguments(args []any, scopes []scope) []any {
-	for _, s := range scopes {
-		args = append(args, micros(s.requests.unit), micros(s.requests.burst), micros(s.tokens.unit), micros(s.tokens.burst),
-			s.Limits.Concurrency)
+	for i := range scopes {
+		args = append(args, scopes[i].args[:]...)
 	}
 	return args
 }

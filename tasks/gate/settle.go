@@ -165,7 +165,7 @@ func (o Outcome) validate() error {
 // settleArguments are those of settle.lua, and the account's other endpoints.
 func (g *Gate) settleArguments(route Route, outcomes []Outcome) (keys []string, args []any, others []string) {
 	scopes, b := g.scopes(route), g.settings
-	keys = g.limitKeys([]string{
+	keys = limitKeys([]string{
 		g.keys.Endpoint(route.Account, route.Endpoint),
 		g.keys.EndpointSettled(route.Account, route.Endpoint),
 		g.keys.ModelLimits(route.Account, route.Model),

@@ -44,6 +44,7 @@ local open, generation, holder = breaker[1] == 'open', tonumber(breaker[2] or 0)
 local calls, successes, failures = tonumber(breaker[4] or 0), tonumber(breaker[5] or 0), tonumber(breaker[6] or 0)
 local successes_running, failures_running = tonumber(breaker[7] or 0), tonumber(breaker[8] or 0)
 local average_us = tonumber(breaker[9])
+local failures_before, failures_running_before = failures, failures_running
 local counted, said_requests, said_tokens = false, -1, -1
 local corrections = {} -- of clocks, each three: token, requests and tokens that were taken too many
 
@@ -213,9 +214,11 @@ for i = 5 * scope_count + 1, #given, 11 do
 end
 
 if counted then
-  redis.call('HSET', endpoint, 'calls', calls, 'successes', successes, 'failures', failures,
-    'consecutive_successes', successes_running, 'consecutive_failures', failures_running,
+  redis.call('HSET', endpoint, 'calls', calls, 'successes', successes, 'consecutive_successes', successes_running,
     unpack(average_us and {'latency_us', average_us} or {}))
+  if failures > failures_before or failures_running ~= failures_running_before then
+    redis.call('HSET', endpoint, 'failures', failures, 'consecutive_failures', failures_running)
+  end
 end
 
 -- corrected is where a scope's two clocks stand after the corrections. What was taken too little is added. What was

@@ -26,6 +26,7 @@ type Group[K comparable, Q, A any] struct {
 type room[Q, A any] struct {
 	waiting []*Ticket[Q, A]
 	out     int // questions, at most flights
+	last    int // how many were asked together the last time
 }
 
 // Ticket is one question and, once it has been asked, its answer.
@@ -44,11 +45,17 @@ func New[K comparable, Q, A any](most int, all func(subject K, questions []Q) ([
 }
 
 // Ask asks one question and waits for its answer. Where it need not wait for others it is asked here: a goroutine for
-// one question takes as long as Redis takes to answer it.
+// one question, or a look around for others where there were none the last time, wakes threads that take from Redis what
+// it needs to answer.
 func (g *Group[K, Q, A]) Ask(subject K, question Q) (A, error) {
 	ticket, r, serves := g.enter(subject, question)
 	if serves {
-		runtime.Gosched()
+		g.mu.Lock()
+		others := r.last > 1
+		g.mu.Unlock()
+		if others {
+			runtime.Gosched()
+		}
 		g.answer(subject, g.take(r))
 		if g.leave(r) {
 			go g.serve(subject, r)
@@ -126,6 +133,7 @@ func (g *Group[K, Q, A]) take(r *room[Q, A]) []*Ticket[Q, A] {
 	if len(tickets) > g.most {
 		tickets, r.waiting = tickets[:g.most:g.most], tickets[g.most:]
 	}
+	r.last = len(tickets)
 	return tickets
 }
 
