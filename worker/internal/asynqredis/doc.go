@@ -7,7 +7,7 @@
 //     per server may be the whole pool's.
 //   - A finished task is acknowledged even when asynq's context has been cancelled, and once: a repeat whose first
 //     try may have worked touches the task only if nobody else has had it since.
-//   - Concurrent acknowledgements travel in one pipeline.
+//   - Concurrent acknowledgements travel in one pipeline, and those of tasks that are done in one script.
 //
 // One Client serves one queue and one asynq.Server:
 //
