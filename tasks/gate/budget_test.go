@@ -392,7 +392,7 @@ func TestTheLastDollarIsSpentOnce(t *testing.T) {
 					assert.NoError(t, err)
 					resettled, err := twice.Wait()
 					assert.NoError(t, err)
-					assert.True(t, settled != resettled, "exactly one counts")
+					assert.NotEqual(t, settled, resettled, "exactly one counts")
 				}
 			})
 		}
