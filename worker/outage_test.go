@@ -26,7 +26,7 @@ func TestAllEndpointsDownForTenMinutes(t *testing.T) {
 		for _, endpoint := range []string{"a-1", "a-2", "b-1"} {
 			s.outage(endpoint, "500")
 		}
-		const jobs = 1000
+		jobs := scarcityJobs(t)
 		var ids []string
 		for i := range jobs {
 			ids = append(ids, s.enqueue(tasks.PriorityDefault, i))

@@ -2,7 +2,7 @@ package worker_test
 
 import (
 	"context"
-	"crypto/sha1" //nolint:gosec // as Redis names scripts
+	"crypto/sha1" // as Redis names scripts
 	"encoding/hex"
 	"fmt"
 	"os"
@@ -46,7 +46,7 @@ func newAsks(t *testing.T) *asks {
 	t.Helper()
 	source, err := os.ReadFile("../tasks/gate/admit.lua")
 	require.NoError(t, err)
-	sum := sha1.Sum(source) //nolint:gosec // as Redis names scripts
+	sum := sha1.Sum(source) // as Redis names scripts
 	return &asks{sha: hex.EncodeToString(sum[:])}
 }
 
@@ -169,8 +169,8 @@ func (s *scarcity) waits(ids []string) []time.Duration {
 	return waits
 }
 
-// scarcityJobs is how many jobs the tests of scarcity do: few, unless FOREBAY_SCARCITY_JOBS says otherwise. With 10,000
-// they take minutes.
+// scarcityJobs is how many jobs the tests of scarcity and outage do: few, unless FOREBAY_SCARCITY_JOBS says otherwise.
+// With 10,000 they take minutes.
 func scarcityJobs(t *testing.T) int {
 	t.Helper()
 	text, given := os.LookupEnv("FOREBAY_SCARCITY_JOBS")
