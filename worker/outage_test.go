@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -73,6 +74,14 @@ func TestEveryKeyRefused(t *testing.T) {
 			}
 		}
 		assert.Greater(t, waiting, 80, "the others have spent a retry on a key that was refused")
+		opened := map[string]int{} // by account
+		for _, event := range s.redis.XRange(t.Context(), s.store.Keys().Events(), "-", "+").Val() {
+			if event.Values["type"] == "breaker.opened" {
+				assert.Equal(t, string(tasks.ClassAuth), event.Values["cause"])
+				opened[fmt.Sprint(event.Values["account"])]++
+			}
+		}
+		assert.Equal(t, map[string]int{"a": 1, "b": 1}, opened, "one event for each key, however many calls it refused")
 		for _, endpoint := range []string{"a-1", "a-2", "b-1"} {
 			s.sim.Region(endpoint).ClearOutage()
 		}

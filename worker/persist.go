@@ -81,8 +81,18 @@ func (w *Worker) key(endpoint *catalog.Endpoint) (string, error) {
 	return w.catalog.Key(endpoint.Account)
 }
 
-// logTransition tells of every change of a breaker.
+// eventTimeout bounds the writing of an event: nobody's call waits for longer.
+const eventTimeout = 2 * time.Second
+
+// logTransition tells of every change of a breaker, in the log and as an event.
 func (w *Worker) logTransition(outcome gate.Outcome, change gate.Transition) {
+	if change.Change != gate.Unchanged {
+		ctx, cancel := context.WithTimeout(w.writable, eventTimeout)
+		defer cancel()
+		if err := w.gate.Publish(ctx, outcome, change); err != nil {
+			w.log.Warn().Err(err).Str("endpoint", outcome.Route.Endpoint).Msg("a breaker changed and no event tells of it")
+		}
+	}
 	switch change.Change {
 	case gate.Opened, gate.Reopened:
 		w.log.Warn().Str("endpoint", outcome.Route.Endpoint).Str("effect", string(outcome.Effect)).

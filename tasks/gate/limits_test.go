@@ -345,8 +345,8 @@ func TestScopesAreNamedAndKeyed(t *testing.T) {
 	}
 	slices.Sort(keys)
 	require.Equal(t, []string{
-		"{acct:acme}:ep:acme-eu:limits", "{acct:acme}:ep:acme-eu:limits:permits",
-		"{acct:acme}:ep:acme-eu:limits:small", "{acct:acme}:ep:acme-eu:limits:small:permits",
-		"{acct:acme}:limits", "{acct:acme}:limits:permits", "{acct:acme}:limits:small", "{acct:acme}:limits:small:permits",
+		"{acct:acme}:ep:acme-eu:limits", "{acct:acme}:ep:acme-eu:limits:small",
+		"{acct:acme}:ep:acme-eu:permits", "{acct:acme}:ep:acme-eu:permits:small",
+		"{acct:acme}:limits", "{acct:acme}:limits:small", "{acct:acme}:permits", "{acct:acme}:permits:small",
 	}, keys)
 }

@@ -4,9 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/internal/gather"
@@ -125,24 +122,15 @@ func (b *Budget) Expired(ctx context.Context, most int) ([]Hold, error) {
 	return holds, unread
 }
 
-const (
-	// mostEvents caps the stream of events.
-	mostEvents = 10_000
-	told       = "yes"
-)
+const told = "yes"
 
 // tell writes events of what was crossed, and that they were written. One that cannot be written now is written by
 // whoever crosses next, half a minute later: nobody's call waits for it.
 func (b *Budget) tell(ctx context.Context, day string, crossings []crossing) {
 	for _, c := range crossings {
 		percent := strconv.FormatInt(c.percent, 10)
-		err := b.client.XAdd(ctx, &redis.XAddArgs{
-			Stream: b.keys.Events(), MaxLen: mostEvents, Approx: true, Values: []any{
-				"type", "budget." + percent, "scope", string(c.scope), "day", day,
-				"limit_usd", formatUSD(b.limits[c.scope]), "spent_usd", formatUSD(c.spent), "held_usd", formatUSD(c.held),
-				"at", time.Now().UTC().Format(time.RFC3339),
-			},
-		}).Err()
+		err := publish(ctx, b.client, b.keys, "budget."+percent, "scope", string(c.scope), "day", day,
+			"limit_usd", formatUSD(b.limits[c.scope]), "spent_usd", formatUSD(c.spent), "held_usd", formatUSD(c.held))
 		if err == nil {
 			// Not written, it is told once more.
 			_ = b.client.HSet(ctx, b.keys.BudgetDay(day), "told:"+percent+":"+string(c.scope), told).Err()

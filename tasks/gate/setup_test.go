@@ -76,7 +76,7 @@ func realStoreOf(client redis.UniversalClient) store {
 		read, write := client.Pipeline(), client.Pipeline()
 		hashes, permits := map[string]*redis.MapStringStringCmd{}, map[string]*redis.StringSliceCmd{}
 		for _, key := range keysOf(t, client, prefix) {
-			if strings.HasSuffix(key, ":permits") {
+			if strings.Contains(key, ":permits") {
 				permits[key] = read.ZRange(ctx, key, 0, -1)
 			} else if !strings.HasSuffix(key, ":settled") {
 				hashes[key] = read.HGetAll(ctx, key)
@@ -246,7 +246,7 @@ func (b *bundle) snapshot(t require.TestingT) map[string]map[string]string {
 	pipe := b.client.Pipeline()
 	hashes, sets := map[string]*redis.MapStringStringCmd{}, map[string]*redis.ZSliceCmd{}
 	for _, key := range keys {
-		if strings.HasSuffix(key, ":settled") || strings.HasSuffix(key, ":permits") {
+		if strings.HasSuffix(key, ":settled") || strings.Contains(key, ":permits") {
 			sets[key] = pipe.ZRangeWithScores(ctx, key, 0, -1)
 		} else {
 			hashes[key] = pipe.HGetAll(ctx, key)

@@ -59,20 +59,25 @@ func (k Keyspace) EndpointModelLimits(account, endpoint, model string) string {
 // Limits is the clocks of what an account allows, over all endpoints and models or, where they are not empty, at one of
 // them or for one of them: a hash. It is ModelLimits or EndpointModelLimits of the same scope.
 func (k Keyspace) Limits(account, endpoint, model string) string {
-	key := k.account(account)
-	if endpoint != "" {
-		key = k.Endpoint(account, endpoint)
-	}
-	key += ":limits"
-	if model != "" {
-		key += ":" + model
-	}
-	return key
+	return k.scope(account, endpoint, ":limits", model)
 }
 
 // Permits is the calls that are out of such a scope, by when their permits expire: a sorted set.
 func (k Keyspace) Permits(account, endpoint, model string) string {
-	return k.Limits(account, endpoint, model) + ":permits"
+	return k.scope(account, endpoint, ":permits", model)
+}
+
+// scope is the key of something that an account has, at one of its endpoints and for a model, if they are not empty.
+func (k Keyspace) scope(account, endpoint, what, model string) string {
+	key := k.account(account)
+	if endpoint != "" {
+		key = k.Endpoint(account, endpoint)
+	}
+	key += what
+	if model != "" {
+		key += ":" + model
+	}
+	return key
 }
 
 // BudgetDay is what is held and what was spent on a day of the budget, YYYY-MM-DD, in all that limits it: a hash.
