@@ -1,8 +1,7 @@
 // Package tokens estimates, without asking anybody, how many tokens a text or a request has: what a provider counts
 // against its limits on arrival, and bills. The vocabulary is OpenAI's o200k_base, for every model: a job may go to
-// several models, and other providers do not publish theirs. Where it is the model's own (gpt-4o and later), texts are
-// counted exactly, but for what Text says; elsewhere the count is off by some tenths either way, which the gate mends
-// once an answer has said what it used.
+// several models, and not all providers publish theirs. Where it is the model's own (gpt-4o and later), texts are counted
+// exactly, but for what Text says; elsewhere the count is a guess, which an answer's usage corrects.
 package tokens
 
 import (
