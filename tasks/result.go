@@ -46,7 +46,7 @@ type Waiting struct {
 	// "tokens", "permits", "budget", "attempt_open", "redis_away", "given_back", "paused".
 	Reason string `json:"reason"`
 	// Limit is whose limit of requests, tokens or permits it is, such as "account acme, model large", or which budget is
-	// exhausted, such as "the budget of tenant acme". Cause is the class of the
+	// exhausted, such as that of "tenant acme". Cause is the class of the
 	// failure for which a breaker is open.
 	Limit string `json:"limit,omitempty"`
 	Cause Class  `json:"cause,omitempty"`

@@ -39,7 +39,7 @@ func (d *delivery) attempt(ctx context.Context, call call) (*made, *gate.Admissi
 		return nil, &admission, err
 	}
 	result := &made{route: route, endpoint: endpoint, report: admission.Outcome(gate.Release)}
-	if admission.StartIn > 0 && !d.worker.pauseUnlessDraining(ctx, admission.StartIn) {
+	if admission.StartIn > 0 && (!d.worker.pauseUnlessDraining(ctx, admission.StartIn) || d.heldBack() != nil) {
 		return nil, nil, errors.Join(errNotBegun, d.report(result.report))
 	}
 	if refused, err := d.keepHold(call); refused != nil || err != nil {
@@ -72,7 +72,8 @@ func (d *delivery) attempt(ctx context.Context, call call) (*made, *gate.Admissi
 	return result, nil, d.settle(result)
 }
 
-// errNotBegun tells that a call was admitted, to begin somewhat later, and the delivery was stopped before.
+// errNotBegun tells that a call was admitted, to begin somewhat later, and the delivery was stopped, or its queue or task
+// type paused, before.
 var errNotBegun = errors.New("stopped before the call began")
 
 // call is what a delivery asks leave for.

@@ -212,7 +212,7 @@ func (d *delivery) outOfBudget(route gate.Route) *conclusion {
 	now := time.Now()
 	wait := max(0, d.until.Sub(now))
 	return &conclusion{wait: wait, waiting: tasks.Waiting{
-		Reason: string(gate.ReasonBudget), Limit: "the budget of " + e.Scope.String(), Route: route.String(), Since: now.UTC(), Until: now.Add(wait).UTC(),
+		Reason: string(gate.ReasonBudget), Limit: e.Scope.String(), Route: route.String(), Since: now.UTC(), Until: now.Add(wait).UTC(),
 	}}
 }
 

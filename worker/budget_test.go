@@ -90,7 +90,7 @@ func TestAnExhaustedBudgetDefersToTheNextDay(t *testing.T) {
 		result := b.result(late)
 		assert.Equal(t, tasks.StatusQueued, result.Status)
 		assert.Equal(t, "budget", result.Waiting.Reason)
-		assert.Equal(t, "the budget of all jobs", result.Waiting.Limit)
+		assert.Equal(t, "all jobs", result.Waiting.Limit)
 		assert.Empty(t, result.Attempts)
 		midnight := time.Date(2000, 1, 1, 16, 0, 0, 0, time.UTC) // in Shanghai
 		assert.WithinRange(t, result.Waiting.Until, midnight, midnight.Add(3*time.Minute))

@@ -163,6 +163,9 @@ func (d *delivery) cutOff(ctx context.Context) *conclusion {
 func (d *delivery) interrupted(ctx context.Context, err error) *conclusion {
 	switch {
 	case errors.Is(err, errNotBegun):
+		if held := d.heldBack(); held != nil && ctx.Err() == nil {
+			return held
+		}
 		return d.cutOff(ctx)
 	case errors.Is(err, jobstore.ErrCancelled):
 		return &conclusion{ended: tasks.StatusCancelled, failure: cancelled()}

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/pauses"
 )
@@ -67,5 +68,28 @@ func TestAPauseThatNobodyAnnouncedIsSeen(t *testing.T) {
 		id := b.job()
 		require.Error(t, b.deliver(id))
 		assert.Equal(t, "paused", b.result(id).Waiting.Reason)
+	})
+}
+
+// A job whose place at a limit is some seconds ahead, on its worker's slot, is held back as well.
+func TestAPauseHoldsBackWhoWaitsForALimit(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bench) {
+		require.NoError(t, b.worker.Start(t.Context()))
+		require.NoError(t, b.deliver(b.job()))
+		id := b.job()
+		time.AfterFunc(time.Second, func() {
+			_, _ = pauses.New(b.redis, keyspace.New("")).SetTaskType(t.Context(), "summary", true)
+		})
+		began := time.Now()
+		require.Error(t, b.deliver(id))
+		assert.Greater(t, time.Since(began), time.Second, "it had waited on its slot")
+		result := b.result(id)
+		assert.Equal(t, "paused", result.Waiting.Reason)
+		assert.Empty(t, result.Attempts)
+	}, func(c *catalog.Catalog) {
+		for _, account := range c.Accounts {
+			account.Limits.RequestsPerMinute = 20
+		}
+		c.Endpoints = map[string]*catalog.Endpoint{"a-1": c.Endpoints["a-1"]}
 	})
 }

@@ -2,17 +2,23 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"math"
+	"net"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
 	"github.com/forebay-queue/forebay/tasks/catalog"
+	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/gate"
+	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
@@ -79,14 +85,48 @@ func newBreakerCloseCommand() *cobra.Command {
 		Use:   "close ENDPOINT",
 		Short: "Let all workers call an endpoint again",
 		Long: `Close the breaker of an endpoint without a probe. The failures in a row stay counted: where they were enough to
-open it, one more opens it again.`,
+open it, one more opens it again. The jobs that waited for it go on at once.`,
 		Args: oneEndpoint,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return force(cmd, args[0], func(ctx context.Context, g *gate.Gate, endpoint gate.Endpoint) (bool, error) {
+			err := force(cmd, args[0], func(ctx context.Context, g *gate.Gate, endpoint gate.Endpoint) (bool, error) {
 				return g.Close(ctx, endpoint)
 			})
+			if err != nil {
+				return err
+			}
+			return onBreakers(cmd, func(ctx context.Context, b *breakers) error { return b.letGo(ctx, args[0]) })
 		},
 	}
+}
+
+// letGo has the jobs delivered that wait for the breaker of an endpoint. What of them has moved on meanwhile is left alone.
+func (b *breakers) letGo(ctx context.Context, endpoint string) error {
+	store, err := jobstore.New(jobstore.Config{Redis: b.client, Prefix: b.keys.Prefix()})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = store.Close() }()
+	waits, _, _, err := store.Waits(ctx, math.MaxInt32)
+	if err != nil {
+		return err
+	}
+	inspector := asynq.NewInspectorFromRedisClient(b.client)
+	for _, wait := range waits {
+		switch gate.Reason(wait.Waiting.Reason) { //nolint:exhaustive // the others wait for no breaker
+		case gate.ReasonBreakerOpen, gate.ReasonProbeOut:
+		default:
+			continue
+		}
+		if !strings.HasSuffix(wait.Waiting.Route, "@"+endpoint) {
+			continue
+		}
+		queue := envelope.Queue(b.keys, wait.Priority)
+		err := inspector.RunTask(queue, envelope.TaskID(wait.ID, wait.Run))
+		if network := net.Error(nil); errors.As(err, &network) { // asynq's own refusals are of tasks that have moved on
+			return fmt.Errorf("let job %s go on, which comes back by itself at %s: %w", wait.ID, wait.Waiting.Until.Format(time.TimeOnly), err)
+		}
+	}
+	return nil
 }
 
 func oneEndpoint(cmd *cobra.Command, args []string) error {

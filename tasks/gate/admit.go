@@ -52,7 +52,8 @@ type Ask struct {
 	// has waited for the gate so far.
 	Priority tasks.Priority
 	Waited   time.Duration
-	// MaxWait is the longest wait for a limit's clock that is still a grant. 0 takes only what may begin at once.
+	// MaxWait is the longest wait for a limit's clock that is still a grant, at most 10s. 0 takes only what may begin at
+	// once.
 	MaxWait time.Duration
 }
 
@@ -130,7 +131,7 @@ func (g *Gate) admitAll(ctx context.Context, route Route, asks []Ask) ([]Admissi
 	args := limitArguments([]any{len(scopes), milliseconds(*g.settings.Ramp), horizon.Microseconds()}, scopes)
 	for _, ask := range asks {
 		args = append(args, ask.Token, milliseconds(ask.Lease), milliseconds(patience(ask.Priority)), ask.Tokens,
-			rank(ask.Priority), grown(ask.Waited).Microseconds(), ask.MaxWait.Microseconds())
+			rank(ask.Priority), grown(ask.Waited).Microseconds(), min(ask.MaxWait, longestWait).Microseconds())
 	}
 	asked := time.Now()
 	reply, err := admitScript.Run(ctx, g.client, keys, args...).Slice()
@@ -173,7 +174,7 @@ func (g *Gate) Ticket(ctx context.Context, refused Admission) (time.Duration, er
 	if len(reply) != 1 {
 		return 0, fmt.Errorf("take a ticket for %s of %s: %w (%d values)", refused.Reason, s, errReply, len(reply))
 	}
-	return max(0, time.Duration(reply[0])*time.Millisecond-max(horizon, 2*refused.slot)/2), nil
+	return max(0, time.Duration(reply[0])*time.Millisecond-min(max(horizon, 2*refused.slot), longestWait)/2), nil
 }
 
 var errReply = errors.New("unexpected reply of the script; do all workers run the same build?")

@@ -14,6 +14,9 @@ const (
 	// horizon is how long a call may have to wait for a limit and is admitted all the same, its place being taken:
 	// asynq looks at due tasks once a second, and two seconds. At least two slots of the limit.
 	horizon = 3 * time.Second
+	// longestWait bounds that, however slow the limit: who waits ahead of time has a worker's slot, and nobody sees for
+	// what.
+	longestWait = 10 * time.Second
 	// window is the span that a limit per minute holds for, wherever it begins, by the clock of the provider. The rest
 	// is for how much longer one call may be on its way than another.
 	window = time.Minute + 500*time.Millisecond

@@ -3,8 +3,8 @@ package jobstore
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/redis/go-redis/v9"
 
@@ -14,8 +14,10 @@ import (
 
 // Wait is what one job waits for.
 type Wait struct {
-	ID      string
-	Waiting tasks.Waiting
+	ID       string
+	Run      int
+	Priority tasks.Priority
+	Waiting  tasks.Waiting
 }
 
 // Waits reads what open jobs wait for: of at most about so many of them, evenly over the index. Open is how many there
@@ -37,18 +39,22 @@ func (s *Store) Waits(ctx context.Context, atMost int) (waits []Wait, looked, op
 		ids = append(ids, pages[shard].Val()...)
 	}
 	pipe = s.redis.Pipeline()
-	reads := make([]*redis.StringCmd, len(ids))
+	reads := make([]*redis.SliceCmd, len(ids))
 	for i, id := range ids {
-		reads[i] = pipe.HGet(ctx, s.keys.Job(id), "waiting")
+		reads[i] = pipe.HMGet(ctx, s.keys.Job(id), "waiting", "run", "priority")
 	}
 	if len(ids) > 0 {
-		if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		if _, err := pipe.Exec(ctx); err != nil {
 			return nil, 0, 0, fmt.Errorf("read what %d jobs wait for: %w", len(ids), err)
 		}
 	}
 	for i, id := range ids {
-		wait := Wait{ID: id}
-		if encoded, _ := reads[i].Bytes(); len(encoded) > 0 && json.Unmarshal(encoded, &wait.Waiting) == nil {
+		encoded, _ := reads[i].Val()[0].(string)
+		run, _ := reads[i].Val()[1].(string)
+		priority, _ := reads[i].Val()[2].(string)
+		wait := Wait{ID: id, Priority: tasks.Priority(priority)}
+		wait.Run, _ = strconv.Atoi(run) // what is no number is 0: the record's reader names the field
+		if encoded != "" && json.Unmarshal([]byte(encoded), &wait.Waiting) == nil {
 			waits = append(waits, wait)
 		}
 	}
