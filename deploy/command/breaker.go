@@ -112,12 +112,8 @@ func (b *breakers) letGo(ctx context.Context, endpoint string) error {
 	}
 	inspector := asynq.NewInspectorFromRedisClient(b.client)
 	for _, wait := range waits {
-		switch gate.Reason(wait.Waiting.Reason) { //nolint:exhaustive // the others wait for no breaker
-		case gate.ReasonBreakerOpen, gate.ReasonProbeOut:
-		default:
-			continue
-		}
-		if !strings.HasSuffix(wait.Waiting.Route, "@"+endpoint) {
+		reason := gate.Reason(wait.Waiting.Reason)
+		if reason != gate.ReasonBreakerOpen && reason != gate.ReasonProbeOut || !strings.HasSuffix(wait.Waiting.Route, "@"+endpoint) {
 			continue
 		}
 		queue := envelope.Queue(b.keys, wait.Priority)
