@@ -129,11 +129,17 @@ func (s *Store) createCall(job NewJob) (call, error) {
 	if err != nil {
 		return call{}, err
 	}
+	var metadata string
+	if len(job.Job.Metadata) > 0 {
+		if metadata, err = encode(verb, id, job.Job.Metadata); err != nil {
+			return call{}, err
+		}
+	}
 	return call{
 		verb: verb, id: id, script: createScript, keys: []string{s.keys.Job(id)},
 		args: []any{
 			job.Fingerprint, job.Job.Tenant, text, job.Job.TaskType, string(job.Job.Priority),
-			formatTime(createdAt), runAt, waiting, job.PromptTokens,
+			formatTime(createdAt), runAt, waiting, job.PromptTokens, metadata,
 		},
 	}, nil
 }

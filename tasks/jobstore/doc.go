@@ -26,6 +26,7 @@
 //	task_type    empty for a job without one
 //	priority     the queue: critical, default or bulk
 //	prompt_tokens  the estimate of the request's tokens before its answer, made at the way in
+//	metadata     the job's pairs, JSON, once more: lists read it without the job
 //	run          1, and one more for every reopening
 //	created_at   when the job was accepted
 //	run_at       the earliest start, where one was given
