@@ -93,8 +93,8 @@ Try it with nothing installed:  forebay demo`,
 		return refuseUsage(cmd, "%s", flagProblem(cmd, err))
 	})
 	root.AddCommand(
-		newDemoCommand(), newDevCommand(), newWorkerCommand(), newSchedulerCommand(), newEnqueueCommand(), newGetCommand(),
-		newCancelCommand(), newStatusCommand(), newQueueCommand(), newBreakerCommand(), newCostCommand(), newDoctorCommand(),
+		newDemoCommand(), newDevCommand(), newWorkerCommand(), newProducerCommand(), newSchedulerCommand(), newEnqueueCommand(),
+		newGetCommand(), newCancelCommand(), newStatusCommand(), newQueueCommand(), newBreakerCommand(), newCostCommand(), newDoctorCommand(),
 		newSimulateCommand(), newConfigCommand(), newVersionCommand(),
 	)
 	root.AddCommand(laterCommands()...)

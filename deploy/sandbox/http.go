@@ -2,45 +2,26 @@ package sandbox
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 
 	"github.com/forebay-queue/forebay/producer/httpapi"
 )
 
 // ListenOff as Config.Listen has nobody listened for.
-const ListenOff = "off"
+const ListenOff = httpapi.ListenOff
 
-// CheckListen refuses an address that others than this machine could reach: nobody is asked for a password there yet.
-// Empty is the default, ListenOff is no address.
-func CheckListen(address string) error {
-	if address == "" || address == ListenOff {
-		return nil
-	}
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return fmt.Errorf("the address %q cannot be read: write a host and a port, such as 127.0.0.1:8080", address)
-	}
-	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
-		return fmt.Errorf("the address %q is not on loopback, and nobody is asked for a password there yet: listen on 127.0.0.1, and reach it from elsewhere through a tunnel", address)
-	}
-	return nil
-}
+// CheckListen refuses an address that others than this machine could reach: nobody is asked for a key there. Empty is
+// the default, ListenOff is no address.
+func CheckListen(address string) error { return httpapi.CheckListen(address, false) }
 
 // listen takes the address before anything else is started.
 func (s *Sandbox) listen(ctx context.Context) error {
 	if s.config.Listen == ListenOff {
 		return nil
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.config.Listen)
+	listener, err := httpapi.Listen(ctx, s.config.Listen, false)
 	if err != nil {
-		var network *net.OpError
-		if errors.As(err, &network) {
-			err = network.Err
-		}
-		return fmt.Errorf("cannot listen on %s: %w; choose another address, or port 0 for a free one", s.config.Listen, err)
+		return err
 	}
 	s.listener = listener
 	s.onClose(func(context.Context) error {
@@ -50,16 +31,30 @@ func (s *Sandbox) listen(ctx context.Context) error {
 	return nil
 }
 
-// serveHTTP serves /healthz, /readyz and /v1/jobs/{id}.
+// serveHTTP serves the HTTP interface.
 func (s *Sandbox) serveHTTP(context.Context) error {
 	if s.listener == nil {
 		return nil
 	}
-	handler, err := httpapi.Handler(httpapi.Config{Client: s.Client})
+	api, err := httpapi.Handler(httpapi.Config{Client: s.Client})
 	if err != nil {
 		return err
 	}
 	s.HTTPURL = "http://" + s.listener.Addr().String()
-	s.serve("the HTTP interface", s.listener, handler, nil)
+	server := httpapi.NewServer(api, s.config.Log)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		if err := server.Serve(s.listener); err != nil {
+			s.failed <- fmt.Errorf("serve the HTTP interface on %s: %w", s.listener.Addr(), err)
+		}
+	}()
+	s.onClose(func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownServer)
+		defer cancel()
+		err := server.Shutdown(ctx)
+		<-stopped
+		return err
+	})
 	return nil
 }

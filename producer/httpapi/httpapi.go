@@ -12,6 +12,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/forebay-queue/forebay/producer"
@@ -31,25 +32,32 @@ type Config struct {
 	Ready func(ctx context.Context) error
 }
 
-// Handler returns the API. It sets no limits on connections: those are the http.Server's.
-func Handler(config Config) (http.Handler, error) {
+// Handler returns the API. It sets no limits on connections: those are a Server's.
+func Handler(config Config) (*API, error) {
 	if config.Client == nil {
 		return nil, errors.New("HTTP API: Config.Client is missing")
 	}
 	if config.Ready == nil {
 		config.Ready = config.Client.Ready
 	}
-	return &handler{client: config.Client, ready: config.Ready}, nil
+	return &API{client: config.Client, ready: config.Ready, draining: make(chan struct{})}, nil
 }
 
-type handler struct {
+// API answers requests: an http.Handler.
+type API struct {
 	client *producer.Client
 	ready  func(ctx context.Context) error
+
+	drainOnce sync.Once
+	draining  chan struct{}
 }
+
+// Drain has those who wait answered with what stands, and /readyz say that the process is ending. Other requests go on.
+func (h *API) Drain() { h.drainOnce.Do(func() { close(h.draining) }) }
 
 // ServeHTTP implements http.Handler. It routes by itself: http.ServeMux would answer odd paths and methods with pages
 // of its own.
-func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	serve := h.route(r.URL.Path)
 	switch {
 	case serve == nil:
@@ -68,7 +76,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (h *handler) route(path string) http.HandlerFunc {
+func (h *API) route(path string) http.HandlerFunc {
 	switch path {
 	case "/healthz":
 		return serveHealth
@@ -86,7 +94,13 @@ func serveHealth(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
-func (h *handler) serveReady(w http.ResponseWriter, r *http.Request) {
+func (h *API) serveReady(w http.ResponseWriter, r *http.Request) {
+	select {
+	case <-h.draining:
+		writeError(w, apiError{status: http.StatusServiceUnavailable, code: "not_ready", message: "the process is ending"})
+		return
+	default:
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), readyWithin)
 	defer cancel()
 	// In a goroutine of its own: an answer is due even when the check does not look at its context.
@@ -105,7 +119,7 @@ func (h *handler) serveReady(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
 }
 
-func (h *handler) serveJob(w http.ResponseWriter, r *http.Request, id string) {
+func (h *API) serveJob(w http.ResponseWriter, r *http.Request, id string) {
 	ctx, cancel := context.WithTimeout(r.Context(), readWithin)
 	defer cancel()
 	result, err := h.client.Get(ctx, id)

@@ -15,7 +15,9 @@ type Identity struct {
 }
 
 // Sees tells whether the jobs of a tenant are shown to the identity.
-func (i Identity) Sees(tenant string) bool { return i.Operator || (i.Tenant != "" && i.Tenant == tenant) }
+func (i Identity) Sees(tenant string) bool {
+	return i.Operator || (i.Tenant != "" && i.Tenant == tenant)
+}
 
 type identityKey struct{}
 

@@ -1,0 +1,127 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/forebay-queue/forebay/producer"
+	"github.com/forebay-queue/forebay/producer/httpapi"
+)
+
+const (
+	// producerConnections are for requests that talk to Redis at the same time; those who only wait share one.
+	producerConnections = 64
+	// producerDrain is how long running requests are given at the end.
+	producerDrain = 10 * time.Second
+)
+
+func newProducerCommand() *cobra.Command {
+	var listen string
+	cmd := &cobra.Command{
+		Use:   "producer",
+		Short: "Take jobs in over HTTP, and say how they stand",
+		Long: `Serve the HTTP interface until a signal comes: it takes jobs in, answers how they stand, waits for their results and
+cancels them. The first SIGINT or SIGTERM takes no new request, has those who wait answered with what stands, and gives
+running requests 10s; the second ends the process at once. Any number of producers may run.
+
+Nobody is asked for a key: it listens on loopback only.`,
+		Example: `  forebay producer
+  forebay producer --listen 127.0.0.1:9000`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := httpapi.CheckListen(listen, false); err != nil {
+				return refuseUsage(cmd, "--listen: %s", err)
+			}
+			if cmd.Flags().Changed("listen") && listen == "" {
+				return refuseUsage(cmd, "--listen must be an address such as 127.0.0.1:8080, or off")
+			}
+			s, err := requireSettings(cmd)
+			if err != nil {
+				return err
+			}
+			if listen == "" {
+				listen = s.file.HTTP.Listen
+				if err := httpapi.CheckListen(listen, false); err != nil {
+					return fmt.Errorf("%s: http.listen: %w; or give another with --listen", s.path, err)
+				}
+			}
+			return runProducer(cmd, s, listen)
+		},
+	}
+	cmd.Flags().StringVar(&listen, "listen", "", "`address` of the HTTP interface, on loopback; port 0 takes a free one, off none\n(default: the configuration's http.listen, 127.0.0.1:8080)")
+	return cmd
+}
+
+// part is one of the ways in that a producer process opens: run lasts until its context ends, and then until what runs
+// has ended.
+type part func(ctx context.Context) error
+
+func runProducer(cmd *cobra.Command, s *settings, listen string) error {
+	if listen == httpapi.ListenOff {
+		return errors.New("there is nothing to do: the HTTP interface is off; give an address with --listen")
+	}
+	log := newLog(cmd, s.file.Log)
+	client, err := s.connect(cmd.Context(), producerConnections)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	jobs, err := producer.New(producer.Config{Redis: client, Catalog: &s.file.Catalog, Prefix: s.prefix})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = jobs.Close() }() // its waits have ended with their requests
+	log.Info().Str("redis", redisAddress(s.redis)).Str("config", s.path).Msg("connected")
+
+	overHTTP, err := serveHTTP(cmd.Context(), httpapi.Config{Client: jobs}, listen, log)
+	if err != nil {
+		return err
+	}
+	return runParts(cmd.Context(), log, overHTTP)
+}
+
+// runParts runs all until the context ends or one of them fails.
+func runParts(ctx context.Context, log zerolog.Logger, parts ...part) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, run := range parts {
+		group.Go(func() error { return run(ctx) })
+	}
+	defer context.AfterFunc(ctx, func() {
+		log.Info().Msg("stopping: running requests are let finish; a second signal cuts them off")
+	})()
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("run the producer: %w", err)
+	}
+	log.Info().Msg("producer stopped")
+	return nil
+}
+
+// serveHTTP takes the address, and returns what serves it.
+func serveHTTP(ctx context.Context, settings httpapi.Config, address string, log zerolog.Logger) (part, error) {
+	api, err := httpapi.Handler(settings)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := httpapi.Listen(ctx, address, false)
+	if err != nil {
+		return nil, err
+	}
+	server := httpapi.NewServer(api, log)
+	return func(ctx context.Context) error {
+		group, ctx := errgroup.WithContext(ctx)
+		group.Go(func() error { return server.Serve(listener) })
+		group.Go(func() error {
+			<-ctx.Done()
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), producerDrain)
+			defer cancel()
+			return server.Shutdown(ctx)
+		})
+		return group.Wait()
+	}, nil
+}

@@ -1,0 +1,68 @@
+package command
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// producerAt starts a producer on a free port and returns its address.
+func producerAt(t *testing.T, d site) (*process, string) {
+	t.Helper()
+	p := d.start(t, "producer", "--listen", "127.0.0.1:0", "--log-format", "json")
+	p.stderr.await(t, "HTTP interface listens")
+	address := regexp.MustCompile(`"address":"([^"]+)"`).FindStringSubmatch(p.stderr.text())
+	require.NotNil(t, address)
+	return p, "http://" + address[1]
+}
+
+// ask sends a request and returns the status and the body of the answer.
+func ask(t *testing.T, request *http.Request) (int, string) {
+	t.Helper()
+	answer, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	return answer.StatusCode, string(body)
+}
+
+func TestProducerServesUntilASignal(t *testing.T) {
+	t.Parallel()
+	d := newSite(t)
+	p, url := producerAt(t, d)
+	for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/v1/jobs/absent": 404} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+path, nil)
+		require.NoError(t, err)
+		status, body := ask(t, request)
+		assert.Equal(t, want, status, "%s: %s", path, body)
+		assert.True(t, json.Valid([]byte(body)), path)
+	}
+	p.signal(t)
+	begun := time.Now()
+	assert.Equal(t, exitOK, p.end(t), p.stderr.text())
+	assert.Less(t, time.Since(begun), 5*time.Second)
+}
+
+func TestProducerRefusesToListenElsewhere(t *testing.T) {
+	t.Parallel()
+	d := newSite(t)
+	for address, want := range map[string]string{
+		"0.0.0.0:8080": "not on loopback",
+		":8080":        "not on loopback",
+		"8080":         "cannot be read",
+		"":             "must be an address",
+		"127.0.0.1:x":  "cannot listen",
+	} {
+		got := d.run(t, "producer", "--listen", address)
+		assert.NotEqual(t, exitOK, got.status, address)
+		assert.Contains(t, got.stderr, want, address)
+	}
+	assert.Contains(t, d.run(t, "producer", "--listen", "off").stderr, "nothing to do")
+}
