@@ -159,7 +159,7 @@ func TestDevRefusals(t *testing.T) {
 		want   string
 	}{
 		{"dev --config " + public, exitFailed, public + ": http.listen: the address \"0.0.0.0:8080\" is not on loopback"},
-		{"dev --listen 0.0.0.0:8080", exitUsage, "--listen: the address \"0.0.0.0:8080\" is not on loopback, and nobody is asked for a password there yet"},
+		{"dev --listen 0.0.0.0:8080", exitUsage, "--listen: the address \"0.0.0.0:8080\" is not on loopback, and nobody is asked for a key there"},
 		{"dev --listen 8080", exitUsage, "--listen: the address \"8080\" cannot be read"},
 		{"dev --listen " + used, exitFailed, "cannot listen on " + used + ": bind: address already in use; choose another address"},
 		{"dev --redis redis://127.0.0.1:1/0", exitFailed, "cannot reach Redis at 127.0.0.1:1/0"},

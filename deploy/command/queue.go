@@ -8,32 +8,15 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
+	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/pauses"
 )
-
-// queuesReply is what `forebay queue list --json` prints.
-type queuesReply struct {
-	Queues          []queueStatus `json:"queues"`
-	PausedTaskTypes []string      `json:"paused_task_types"`
-}
-
-// queueStatus counts the tasks of a queue.
-type queueStatus struct {
-	Queue     string `json:"queue"`
-	Pending   int    `json:"pending"`
-	Active    int    `json:"active"`
-	Scheduled int    `json:"scheduled"`
-	Retry     int    `json:"retry"`
-	Archived  int    `json:"archived"`
-	Paused    bool   `json:"paused"`
-}
 
 func newQueueCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -52,18 +35,14 @@ func newQueueListCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return onRedisOf(cmd, func(ctx context.Context, s *settings, client *redis.Client) error {
-				paused, err := pauses.New(client, keyspace.New(s.prefix)).Read(ctx)
-				if err != nil {
-					return err
-				}
-				queues, err := readQueues(client, keyspace.New(s.prefix), paused)
+				found, err := producer.ReadQueues(ctx, client, keyspace.New(s.prefix))
 				switch {
 				case err != nil:
 					return err
 				case wantsJSON(cmd):
-					return printJSON(cmd, queuesReply{queues, paused.TaskTypes})
+					return printJSON(cmd, found)
 				}
-				return printQueues(cmd.OutOrStdout(), queues, paused.TaskTypes)
+				return printQueues(cmd.OutOrStdout(), found.Queues, found.PausedTaskTypes)
 			})
 		},
 	}
@@ -210,29 +189,7 @@ func queueNames() []string {
 	return names
 }
 
-func readQueues(client redis.UniversalClient, keys keyspace.Keyspace, paused pauses.State) ([]queueStatus, error) {
-	inspector := asynq.NewInspectorFromRedisClient(client)
-	known, err := inspector.Queues()
-	if err != nil {
-		return nil, fmt.Errorf("list the queues in Redis: %w", err)
-	}
-	var queues []queueStatus
-	for _, name := range queueNames() {
-		queue := queueStatus{Queue: name}
-		if inAsynq := keys.Queue(name); slices.Contains(known, inAsynq) { // else nothing was ever enqueued there
-			found, err := inspector.GetQueueInfo(inAsynq)
-			if err != nil {
-				return nil, fmt.Errorf("read the queue %s in Redis: %w", name, err)
-			}
-			queue = queueStatus{name, found.Pending, found.Active, found.Scheduled, found.Retry, found.Archived, false}
-		}
-		queue.Paused = slices.Contains(paused.Queues, name)
-		queues = append(queues, queue)
-	}
-	return queues, nil
-}
-
-func printQueues(out io.Writer, queues []queueStatus, pausedTaskTypes []string) error {
+func printQueues(out io.Writer, queues []producer.Queue, pausedTaskTypes []string) error {
 	list := table(out)
 	row(list, "QUEUE", "PENDING", "ACTIVE", "SCHEDULED", "RETRY", "ARCHIVED")
 	for _, queue := range queues {

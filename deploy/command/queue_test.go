@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks"
 )
 
@@ -32,7 +33,7 @@ func TestQueuesArePausedByName(t *testing.T) {
 	assert.JSONEq(t, `{"paused":{"queues":[],"task_types":[]}}`, got.stdout)
 	got = run("", "queue", "pause", "--all", "--json")
 	assert.JSONEq(t, `{"paused":{"queues":["critical","default","bulk"],"task_types":[]}}`, got.stdout)
-	var reply queuesReply
+	var reply producer.Queues
 	require.NoError(t, json.Unmarshal([]byte(run("", "queue", "list", "--json").stdout), &reply))
 	for _, queue := range reply.Queues {
 		assert.True(t, queue.Paused, queue.Queue)

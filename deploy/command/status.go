@@ -12,16 +12,16 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
+	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
-	"github.com/forebay-queue/forebay/tasks/pauses"
 )
 
 // statusReply is what `forebay status --json` prints.
 type statusReply struct {
-	Redis   string        `json:"redis"`
-	Workers []string      `json:"workers"`
-	Queues  []queueStatus `json:"queues"`
+	Redis   string           `json:"redis"`
+	Workers []string         `json:"workers"`
+	Queues  []producer.Queue `json:"queues"`
 	// PausedTaskTypes are those of which no call is begun.
 	PausedTaskTypes []string `json:"paused_task_types"`
 	// Waiting is what open jobs wait for.
@@ -65,14 +65,11 @@ func readStatus(ctx context.Context, client *redis.Client, s *settings) (statusR
 	if reply.Workers, err = liveWorkers(ctx, client, keys); err != nil {
 		return reply, err
 	}
-	paused, err := pauses.New(client, keys).Read(ctx)
+	found, err := producer.ReadQueues(ctx, client, keys)
 	if err != nil {
 		return reply, err
 	}
-	reply.PausedTaskTypes = paused.TaskTypes
-	if reply.Queues, err = readQueues(client, keyspace.New(s.prefix), paused); err != nil {
-		return reply, err
-	}
+	reply.Queues, reply.PausedTaskTypes = found.Queues, found.PausedTaskTypes
 	if reply.Waiting, err = readWaits(ctx, client, s.prefix); err != nil {
 		return reply, err
 	}

@@ -1,0 +1,135 @@
+package httpapi
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/forebay-queue/forebay/tasks"
+)
+
+// The addresses that other files name.
+const (
+	healthPath   = "/healthz"
+	readyPath    = "/readyz"
+	documentPath = "/openapi.json"
+	yamlPath     = "/openapi.yaml"
+	pagePath     = "/docs/"
+	jobsPath     = "/v1/jobs"
+	jobPath      = jobsPath + "/{id}"
+)
+
+// The groups of the document.
+const (
+	groupJobs     = "jobs"
+	groupOperator = "operation"
+	groupProcess  = "process"
+)
+
+// register makes the routes and the document of them.
+func (a *API) register() error {
+	config := huma.Config{
+		OpenAPI: &huma.OpenAPI{
+			OpenAPI: "3.1.0",
+			Info: &huma.Info{
+				Title: "Forebay", Version: "1",
+				Description: "Jobs for language models: sent once, done once, with what they cost. Every error has the form of `Error`.",
+				License:     &huma.License{Name: "MIT", Identifier: "MIT"},
+			},
+			Servers: []*huma.Server{{URL: "/", Description: "Where this document is served"}},
+			Tags: []*huma.Tag{
+				{Name: groupJobs, Description: "Sending jobs, and what became of them"},
+				{Name: groupOperator, Description: "The deployment, for operators' keys"},
+				{Name: groupProcess, Description: "This process"},
+			},
+			Components: &huma.Components{Schemas: newRegistry()},
+		},
+		Formats:                      map[string]huma.Format{mediaJSON: format, "json": format},
+		DefaultFormat:                mediaJSON,
+		RejectUnknownQueryParameters: true,
+	}
+	described := humago.New(a.mux, config)
+	a.registerJobs(described)
+	a.registerOperation(described)
+	describeEnqueue(described.OpenAPI())
+	describeSchemas(described.OpenAPI())
+	if err := a.serveDocument(described.OpenAPI()); err != nil {
+		return err
+	}
+	for pattern, handler := range a.config.Routes {
+		a.mux.Handle(pattern, handler)
+	}
+	return nil
+}
+
+// operation describes an address. What it may answer beside its success are the statuses.
+func operation(method, path, id, group, summary, description string, errs ...int) huma.Operation {
+	return huma.Operation{
+		Method: method, Path: path, OperationID: id, Tags: []string{group}, Summary: summary,
+		Description: strings.TrimSpace(description), Errors: errs,
+		BodyReadTimeout: bodyWithin,
+	}
+}
+
+func (a *API) registerJobs(api huma.API) {
+	send := operation(http.MethodPost, jobsPath, "sendJobs", groupJobs, "Send one job, or an array of them", `
+One job is answered with 201, or with 200 where it had been accepted before: the same id asking for the same is the same
+job. An array is answered with 200 and one entry for each of its jobs, in their order; one that is refused does not touch
+the others. At most 10,000 jobs and 32 MiB, and 8 MiB for one job.`, 400, 403, 408, 409, 413, 415, 503)
+	send.SkipValidateBody = true // tasks.DecodeJob reads it, as it does for every way in
+	send.MaxBodyBytes = maxBodyBytes + 1
+	huma.Register(api, send, a.enqueue)
+	huma.Register(api, operation(http.MethodGet, jobPath, "getJob", groupJobs, "How a job stands, or its result", `
+With wait it is answered as soon as the job has ended; waiting costs nothing.`, 400, 404, 503), a.getJob)
+	huma.Register(api, operation(http.MethodDelete, jobPath, "cancelJob", groupJobs, "Cancel a job", `
+A job that waits ends at once, as cancelled. One that runs is ended by its worker, is answered as running, and may still
+succeed if its answer is on its way. One that has ended is answered as it stands.`, 400, 403, 404, 503), a.cancelJob)
+	huma.Register(api, operation(http.MethodPost, jobPath+"/retry", "retryJob", groupJobs, "Run a job again that has ended without success", `
+The job is queued anew with all its retries. What its earlier runs cost still counts.`, 400, 403, 404, 409, 503), a.retryJob)
+	events := operation(http.MethodGet, jobPath+"/events", "streamEvents", groupJobs, "How a job goes on, as server-sent events", `
+An event is named status, or result for the end, after which the stream ends; its data is what GET of the job answers. The
+end is told at once. Other changes are told within some seconds, and those that do not last may be left out.`, 400, 404, 503)
+	events.Responses = map[string]*huma.Response{
+		"200": {Description: "The events", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}}},
+		"204": {Description: "The job has ended, and Last-Event-ID names its result: do not ask again"},
+	}
+	huma.Register(api, events, a.streamEvents)
+}
+
+func (a *API) registerOperation(api huma.API) {
+	huma.Register(api, operation(http.MethodGet, "/v1/queues", "getQueues", groupOperator, "The queues, and what is paused", "", 403, 503), a.getQueues)
+	for _, button := range []struct {
+		name, summary string
+		paused        bool
+	}{{"pause", "Begin no call of", true}, {"resume", "Go on with", false}} {
+		huma.Register(api, operation(http.MethodPost, "/v1/queues/{queue}/"+button.name, button.name+"Queue", groupOperator,
+			button.summary+" a queue", "For all workers at once. Calls that are out finish.", 403, 404, 503), a.pauseQueue(button.paused))
+		huma.Register(api, operation(http.MethodPost, "/v1/task-types/{task_type}/"+button.name, button.name+"TaskType", groupOperator,
+			button.summary+" a task type", "For all workers at once. Calls that are out finish.", 403, 404, 503), a.pauseTaskType(button.paused))
+	}
+	if a.config.Status != nil {
+		huma.Register(api, operation(http.MethodGet, "/v1/status", "getStatus", groupOperator,
+			"Queues, workers, waits, endpoints and budget", "The same as `forebay status --json`.", 403, 503), a.getStatus)
+	}
+	huma.Register(api, operation(http.MethodGet, healthPath, "getHealth", groupProcess, "200 for as long as the process lives", ""), a.getHealth)
+	huma.Register(api, operation(http.MethodGet, readyPath, "getReady", groupProcess,
+		"200, or 503 with the reason while jobs cannot be taken in", "", 503), a.getReady)
+}
+
+// describeEnqueue says what the body of a POST is, and its answers: huma knows bytes only.
+func describeEnqueue(document *huma.OpenAPI) {
+	post, registry := document.Paths[jobsPath].Post, document.Components.Schemas
+	one, many := schemaOf[tasks.Job](registry), schemaOf[Accepted](registry)
+	content := func(s *huma.Schema) map[string]*huma.MediaType {
+		return map[string]*huma.MediaType{mediaJSON: {Schema: s}}
+	}
+	post.RequestBody.Content = content(&huma.Schema{OneOf: []*huma.Schema{one, {Type: huma.TypeArray, Items: one, MaxItems: new(maxJobs)}}})
+	location := map[string]*huma.Param{"Location": {Description: "Where the job is read", Schema: &huma.Schema{Type: huma.TypeString}}}
+	post.Responses["201"] = &huma.Response{Description: "The job is accepted", Content: content(many), Headers: location}
+	post.Responses["200"] = &huma.Response{
+		Description: "The job had been accepted before; or what became of each job of an array",
+		Content:     content(&huma.Schema{OneOf: []*huma.Schema{many, {Type: huma.TypeArray, Items: many}}}), Headers: location,
+	}
+}
