@@ -77,7 +77,7 @@ http.listen. Of the configuration's Redis nothing but the prefix is used here.`,
 			return runDev(cmd, listen)
 		},
 	}
-	cmd.Flags().StringVar(&listen, "listen", "", "`address` of /healthz, /readyz and /v1/jobs/{id}, on loopback; port 0 takes a free one, off none\n(default: http.listen of --config, else 127.0.0.1:8080)")
+	cmd.Flags().StringVar(&listen, "listen", "", "`address` of the HTTP interface, on loopback; port 0 takes a free one, off none\n(default: http.listen of --config, else 127.0.0.1:8080)")
 	return cmd
 }
 
@@ -96,6 +96,9 @@ func runDev(cmd *cobra.Command, listen string) (err error) {
 	settings := sandbox.Config{
 		Prefix: file.Redis.Prefix, Slots: file.Worker.Slots, DrainTimeout: file.Worker.DrainTimeout, Listen: listen,
 		HealthInterval: healthInterval(file.Health), Log: log,
+		Status: func(ctx context.Context, s *sandbox.Sandbox) (any, error) {
+			return readStatus(ctx, deployment{client: s.Redis, redis: cmp.Or(d.redis, s.RedisURL), prefix: file.Redis.Prefix, catalog: s.Catalog})
+		},
 	}
 	if d.config != "" {
 		settings.Catalog = &file.Catalog
@@ -221,7 +224,7 @@ func (d running) tell(out io.Writer, path string) error {
 		row(list, "  redis", d.redis, "your own")
 	}
 	if d.sandbox.HTTPURL != "" {
-		row(list, "  http", d.sandbox.HTTPURL, "/healthz, /readyz, /v1/jobs/{id}")
+		row(list, "  http", d.sandbox.HTTPURL, "send and read jobs; /docs/ is a page to try it")
 	}
 	for _, e := range d.sandbox.EndpointOrder() {
 		note := "real: calls are billed"

@@ -79,7 +79,10 @@ func runProducer(cmd *cobra.Command, s *settings, listen string) error {
 	defer func() { _ = jobs.Close() }() // its waits have ended with their requests
 	log.Info().Str("redis", redisAddress(s.redis)).Str("config", s.path).Msg("connected")
 
-	overHTTP, err := serveHTTP(cmd.Context(), httpapi.Config{Client: jobs}, listen, log)
+	overHTTP, err := serveHTTP(cmd.Context(), httpapi.Config{
+		Client: jobs, Log: log,
+		Status: func(ctx context.Context) (any, error) { return readStatus(ctx, s.deployment(client)) },
+	}, listen, log)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/forebay-queue/forebay/producer"
+	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
@@ -43,7 +44,7 @@ func newStatusCommand() *cobra.Command {
 				if active {
 					return showActive(ctx, cmd, s, client)
 				}
-				reply, err := readStatus(ctx, client, s)
+				reply, err := readStatus(ctx, s.deployment(client))
 				if err != nil {
 					return err
 				}
@@ -58,9 +59,17 @@ func newStatusCommand() *cobra.Command {
 	return cmd
 }
 
-func readStatus(ctx context.Context, client *redis.Client, s *settings) (statusReply, error) {
-	reply := statusReply{Redis: redisAddress(s.redis)}
-	keys := keyspace.New(s.prefix)
+// deployment is what a status is read of.
+type deployment struct {
+	client redis.UniversalClient
+	// redis names it, without credentials.
+	redis, prefix string
+	// catalog is nil without a configuration.
+	catalog *catalog.Catalog
+}
+
+func readStatus(ctx context.Context, d deployment) (statusReply, error) {
+	reply, client, keys := statusReply{Redis: d.redis}, d.client, keyspace.New(d.prefix)
 	var err error
 	if reply.Workers, err = liveWorkers(ctx, client, keys); err != nil {
 		return reply, err
@@ -70,20 +79,28 @@ func readStatus(ctx context.Context, client *redis.Client, s *settings) (statusR
 		return reply, err
 	}
 	reply.Queues, reply.PausedTaskTypes = found.Queues, found.PausedTaskTypes
-	if reply.Waiting, err = readWaits(ctx, client, s.prefix); err != nil {
+	if reply.Waiting, err = readWaits(ctx, client, d.prefix); err != nil {
 		return reply, err
 	}
-	if s.file != nil {
-		if reply.Endpoints, err = readEndpoints(ctx, client, keys, &s.file.Catalog); err != nil {
+	if d.catalog != nil {
+		if reply.Endpoints, err = readEndpoints(ctx, client, keys, d.catalog); err != nil {
 			return reply, err
 		}
-		reply.Budget, err = readScopes(ctx, gate.NewBudget(client, keys, s.file.Catalog.Budget))
+		reply.Budget, err = readScopes(ctx, gate.NewBudget(client, keys, d.catalog.Budget))
 	}
 	return reply, err
 }
 
+func (s *settings) deployment(client redis.UniversalClient) deployment {
+	d := deployment{client: client, redis: redisAddress(s.redis), prefix: s.prefix}
+	if s.file != nil {
+		d.catalog = &s.file.Catalog
+	}
+	return d
+}
+
 // liveWorkers lists the ids of the workers whose liveness keys have not expired.
-func liveWorkers(ctx context.Context, client *redis.Client, keys keyspace.Keyspace) ([]string, error) {
+func liveWorkers(ctx context.Context, client redis.UniversalClient, keys keyspace.Keyspace) ([]string, error) {
 	found := map[string]bool{} // SCAN may show a key twice
 	scan := client.Scan(ctx, 0, keys.Workers(), 1000).Iterator()
 	for scan.Next(ctx) {

@@ -51,9 +51,9 @@ type Worker struct {
 	DrainTimeout time.Duration `yaml:"drain_timeout"`
 }
 
-// HTTP is what a process answers itself. Only `forebay dev` does for now; a worker does not listen.
+// HTTP is the HTTP interface of `forebay producer` and `forebay dev`; a worker does not listen.
 type HTTP struct {
-	// Listen is the address of /healthz, /readyz and /v1/jobs, or Off. Defaults to 127.0.0.1:8080.
+	// Listen is its address, or Off. Defaults to 127.0.0.1:8080.
 	Listen string `yaml:"listen"`
 }
 

@@ -36,7 +36,11 @@ func (s *Sandbox) serveHTTP(context.Context) error {
 	if s.listener == nil {
 		return nil
 	}
-	api, err := httpapi.Handler(httpapi.Config{Client: s.Client})
+	settings := httpapi.Config{Client: s.Client, Log: s.config.Log}
+	if s.config.Status != nil {
+		settings.Status = func(ctx context.Context) (any, error) { return s.config.Status(ctx, s) }
+	}
+	api, err := httpapi.Handler(settings)
 	if err != nil {
 		return err
 	}

@@ -58,9 +58,11 @@ type Config struct {
 	// HealthInterval is the time from one health probe of an endpoint to the next, at least 1s;
 	// scheduler.NoHealthProbes turns them off. Defaults to 60s.
 	HealthInterval time.Duration
-	// Listen is the address of /healthz, /readyz and /v1/jobs/{id}. It must be on loopback: nobody is asked for a
-	// password there. ListenOff turns it off. Defaults to 127.0.0.1:0, a free port.
+	// Listen is the address of the HTTP interface. It must be on loopback: nobody is asked for a key there. ListenOff
+	// turns it off. Defaults to 127.0.0.1:0, a free port.
 	Listen string
+	// Status is what the HTTP interface answers at /v1/status. Defaults to no such address.
+	Status func(ctx context.Context, s *Sandbox) (any, error)
 	// Log takes the lines of the workers. The zero value discards them.
 	Log zerolog.Logger
 }
@@ -104,7 +106,7 @@ type Sandbox struct {
 	// Catalog was given.
 	Simulator    *simulator.Simulator
 	SimulatorURL string
-	// HTTPURL is the base of /healthz, /readyz and /v1/jobs/{id}; empty where they are off.
+	// HTTPURL is the base of the HTTP interface; empty where it is off.
 	HTTPURL string
 	// Workers are the running workers.
 	Workers []*worker.Worker

@@ -31,6 +31,8 @@ const (
 	readWithin  = 5 * time.Second
 	writeWithin = 50 * time.Second
 	readyWithin = time.Second
+	// listWithin is longer: a list looks at some ten thousands of records.
+	listWithin = 30 * time.Second
 )
 
 // Config configures an API. A zero field means its documented default.

@@ -7,6 +7,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks"
 )
 
@@ -54,6 +55,7 @@ func (a *API) register() error {
 	a.registerJobs(described)
 	a.registerOperation(described)
 	describeEnqueue(described.OpenAPI())
+	describeList(described.OpenAPI())
 	describeSchemas(described.OpenAPI())
 	if err := a.serveDocument(described.OpenAPI()); err != nil {
 		return err
@@ -81,6 +83,9 @@ the others. At most 10,000 jobs and 32 MiB, and 8 MiB for one job.`, 400, 403, 4
 	send.SkipValidateBody = true // tasks.DecodeJob reads it, as it does for every way in
 	send.MaxBodyBytes = maxBodyBytes + 1
 	huma.Register(api, send, a.enqueue)
+	huma.Register(api, operation(http.MethodGet, jobsPath, "listJobs", groupJobs, "List jobs, or count them", `
+The open ones first, then those that have ended, the newest end first; neither prompts nor answers. A page has a next
+while there may be more. A list is no snapshot: a job that changes between two pages may be shown twice.`, 400, 403, 503), a.listJobs)
 	huma.Register(api, operation(http.MethodGet, jobPath, "getJob", groupJobs, "How a job stands, or its result", `
 With wait it is answered as soon as the job has ended; waiting costs nothing.`, 400, 404, 503), a.getJob)
 	huma.Register(api, operation(http.MethodDelete, jobPath, "cancelJob", groupJobs, "Cancel a job", `
@@ -132,4 +137,17 @@ func describeEnqueue(document *huma.OpenAPI) {
 		Description: "The job had been accepted before; or what became of each job of an array",
 		Content:     content(&huma.Schema{OneOf: []*huma.Schema{many, {Type: huma.TypeArray, Items: many}}}), Headers: location,
 	}
+}
+
+// describeList says what a list answers: one of two.
+func describeList(document *huma.OpenAPI) {
+	registry := document.Components.Schemas
+	document.Paths[jobsPath].Get.Responses["200"] = &huma.Response{
+		Description: "A page of jobs, or with group_by how many there are of each kind",
+		Content:     content(&huma.Schema{OneOf: []*huma.Schema{schemaOf[producer.Page](registry), schemaOf[producer.Groups](registry)}}),
+	}
+}
+
+func content(s *huma.Schema) map[string]*huma.MediaType {
+	return map[string]*huma.MediaType{mediaJSON: {Schema: s}}
 }
