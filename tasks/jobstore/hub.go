@@ -8,11 +8,19 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// resubscribeAfter is how long the hub waits after a subscription that failed.
-const resubscribeAfter = time.Second
+const (
+	// resubscribeAfter is how long the hub waits after a subscription that failed.
+	resubscribeAfter = time.Second
+	// hearEvery is how often the hub makes its connection answer, and doubtAfter how old the last answer may be.
+	hearEvery  = 10 * time.Second
+	doubtAfter = 2 * hearEvery
+)
 
 // hub shares one subscribed connection between all waits of a Store. A waiter is poked when something was published
 // on its channel, and whenever its channel has been subscribed (again): in between, a message may have been lost.
+//
+// A connection may be dead without anybody being told, and the client's own pings wait for no answer. The hub therefore
+// subscribes a channel of nobody again and again: what is published before the answer has come before it, too. On a Cluster, where messages may be lost between nodes, that says nothing.
 //
 // The connection is opened by the first waiter. Only the goroutine in follow talks to it, so that nobody waits for
 // the network to join or to leave.
@@ -23,15 +31,23 @@ type hub struct {
 	closing chan struct{}
 	stopped sync.WaitGroup
 
+	silence string
+	// single tells that one server publishes and tells.
+	single bool
+
 	mu      sync.Mutex
+	heard   time.Time // when anything came over the connection
 	closed  bool
 	started bool
 	waiters map[string]map[chan struct{}]struct{}
 }
 
-func newHub(client redis.UniversalClient) *hub {
+func newHub(client redis.UniversalClient, silence string) *hub {
+	_, single := client.(*redis.Client)
 	return &hub{
 		client:  client,
+		silence: silence,
+		single:  single,
 		changed: make(chan struct{}, 1),
 		closing: make(chan struct{}),
 		waiters: map[string]map[chan struct{}]struct{}{},
@@ -92,10 +108,17 @@ func (h *hub) follow() {
 	})
 
 	subscribed := map[string]bool{}
+	hear := time.NewTicker(hearEvery)
+	defer hear.Stop()
 	for {
 		select {
 		case <-h.closing:
 			return
+		case <-hear.C:
+			if len(subscribed) > 0 {
+				_ = pubsub.Subscribe(ctx, h.silence) // what fails here is not answered
+			}
+			continue
 		case <-h.changed:
 		}
 		come, gone := h.difference(subscribed)
@@ -137,6 +160,9 @@ func (h *hub) difference(subscribed map[string]bool) (come, gone []string) {
 // deliver pokes waiters until the connection is closed.
 func (h *hub) deliver(events <-chan any) {
 	for event := range events {
+		h.mu.Lock()
+		h.heard = time.Now()
+		h.mu.Unlock()
 		switch event := event.(type) {
 		case *redis.Message:
 			h.poke(event.Channel)
@@ -146,6 +172,13 @@ func (h *hub) deliver(events <-chan any) {
 			}
 		}
 	}
+}
+
+// doubtful tells that what was published may have been lost.
+func (h *hub) doubtful() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.single || time.Since(h.heard) > doubtAfter
 }
 
 func (h *hub) poke(channel string) {

@@ -43,7 +43,7 @@ func New(config Config) (*Store, error) {
 		redis: config.Redis,
 		pipe:  config.Pipe,
 		keys:  keyspace.New(config.Prefix),
-		hub:   newHub(config.Redis),
+		hub:   newHub(config.Redis, keyspace.New(config.Prefix).Silence()),
 
 		batches: newBatches(config.Redis),
 	}, nil

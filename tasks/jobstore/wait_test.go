@@ -131,21 +131,52 @@ func TestWaitOutlivesItsConnection(t *testing.T) {
 	}
 }
 
-// Pub/Sub loses messages: an end that nobody published is found by the next reading.
+// Pub/Sub loses messages: an end that nobody published is found by the next reading. That comes late while the
+// connection answers, and soon where its answers say nothing, as on a Cluster.
 func TestWaitReadsAgain(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		single bool
+		after  time.Duration
+	}{"single": {true, rereadAnyway}, "cluster": {false, reread}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				client, _ := redistest.InBubble(t)
+				b := newBundle(t, client)
+				b.hub.single = test.single
+				id, _ := b.running(t)
+				begun := time.Now()
+				go func() {
+					time.Sleep(10 * time.Second)
+					client.HSet(context.Background(), b.Keys().Job(id), "status", "succeeded")
+				}()
+				record, err := b.Wait(t.Context(), id)
+				require.NoError(t, err)
+				require.Equal(t, tasks.StatusSucceeded, record.Status)
+				require.InDelta(t, test.after.Seconds(), time.Since(begun).Seconds(), considerEvery.Seconds())
+			})
+		})
+	}
+}
+
+// A connection that answers no more is doubted, and so is one that has never answered.
+func TestASilentConnectionIsDoubted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		client, _ := redistest.InBubble(t)
 		b := newBundle(t, client)
+		require.True(t, b.hub.doubtful())
 		id, _ := b.running(t)
-		begun := time.Now()
-		go func() {
-			time.Sleep(10 * time.Second)
-			client.HSet(context.Background(), b.Keys().Job(id), "status", "succeeded")
-		}()
-		record, err := b.Wait(t.Context(), id)
-		require.NoError(t, err)
-		require.Equal(t, tasks.StatusSucceeded, record.Status)
-		require.InDelta(t, reread.Seconds(), time.Since(begun).Seconds(), 1)
+		waiting, leave := context.WithCancel(t.Context())
+		go func() { _, _ = b.Wait(waiting, id) }()
+		for range 6 {
+			time.Sleep(hearEvery)
+			synctest.Wait()
+			require.False(t, b.hub.doubtful(), "it answers while somebody waits")
+		}
+		leave() // nobody makes it answer any more
+		time.Sleep(doubtAfter + time.Second)
+		require.True(t, b.hub.doubtful())
 	})
 }

@@ -28,6 +28,9 @@ func (k Keyspace) Job(id string) string { return k.prefix + "{job:" + id + "}" }
 // JobDone is the channel on which the commit of a job's result is published.
 func (k Keyspace) JobDone(id string) string { return k.prefix + "{job:" + id + "}:done" }
 
+// Silence is a channel on which nothing is published: to subscribe to it makes a connection answer.
+func (k Keyspace) Silence() string { return k.prefix + "silence" }
+
 // Endpoint is the breaker of an endpoint, with its latency and counters: a hash.
 func (k Keyspace) Endpoint(account, endpoint string) string {
 	return k.account(account) + ":ep:" + endpoint
