@@ -27,6 +27,8 @@ var (
 	ErrNotEnded = jobstore.ErrNotEnded
 	// ErrSucceeded: the job is to be reopened, and has succeeded.
 	ErrSucceeded = jobstore.ErrSucceeded
+	// ErrStaleRun: the run that was meant is over, because the job was reopened.
+	ErrStaleRun = jobstore.ErrStaleRun
 	// ErrUnaccepted: Redis could not be asked, so it is not known whether the job was accepted. To enqueue it again
 	// under the same id repeats nothing.
 	ErrUnaccepted = errors.New("it is not known whether the job was accepted")
@@ -147,8 +149,21 @@ func (c *Client) Reopen(ctx context.Context, id string) (tasks.Result, error) {
 	if err := checkID(id); err != nil {
 		return tasks.Result{}, err
 	}
+	return c.reopen(ctx, id, func() (*jobstore.Record, error) { return c.store.Reopen(ctx, id) })
+}
+
+// ReopenRun is Reopen for somebody who has seen that a run ended, as in a list: when the job has been reopened since,
+// it is ErrStaleRun, so that any number of callers with the same list run every job once.
+func (c *Client) ReopenRun(ctx context.Context, id string, run int) (tasks.Result, error) {
+	if err := checkID(id); err != nil {
+		return tasks.Result{}, err
+	}
+	return c.reopen(ctx, id, func() (*jobstore.Record, error) { return c.store.ReopenRun(ctx, id, run) })
+}
+
+func (c *Client) reopen(ctx context.Context, id string, reopen func() (*jobstore.Record, error)) (tasks.Result, error) {
 	record, err := within(ctx, func() (*jobstore.Record, error) {
-		record, err := c.store.Reopen(ctx, id)
+		record, err := reopen()
 		if err != nil {
 			return nil, err
 		}

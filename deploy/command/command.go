@@ -94,7 +94,8 @@ Try it with nothing installed:  forebay demo`,
 	})
 	root.AddCommand(
 		newDemoCommand(), newDevCommand(), newWorkerCommand(), newProducerCommand(), newSchedulerCommand(), newEnqueueCommand(),
-		newGetCommand(), newCancelCommand(), newStatusCommand(), newQueueCommand(), newBreakerCommand(), newCostCommand(), newDoctorCommand(),
+		newGetCommand(), newCancelCommand(), newJobsCommand(), newStatusCommand(), newQueueCommand(), newBreakerCommand(),
+		newCostCommand(), newDoctorCommand(),
 		newSimulateCommand(), newConfigCommand(), newVersionCommand(),
 	)
 	root.AddCommand(laterCommands()...)

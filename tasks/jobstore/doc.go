@@ -13,6 +13,7 @@
 //	commit    -> an end           the result, once per run
 //	cancel    -> cancelled        at once, or a flag for the worker that holds the job
 //	reopen    -> queued           the next run of a job that ended without success
+//	discard                       the end of the record of a job that has ended
 //
 // Every verb may be sent twice with the same arguments: the second time changes nothing and is answered like the
 // first.

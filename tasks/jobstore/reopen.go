@@ -15,6 +15,16 @@ import (
 // replaced by one as far from now as it was from the job's creation. A success is ErrSucceeded, a job that has
 // not ended ErrNotEnded. The caller enqueues the task.
 func (s *Store) Reopen(ctx context.Context, id string) (*Record, error) {
+	return s.reopen(ctx, id, 0)
+}
+
+// ReopenRun is Reopen for somebody who has seen that a run ended: a job whose run is another by now, because somebody
+// else was faster, is ErrStaleRun.
+func (s *Store) ReopenRun(ctx context.Context, id string, run int) (*Record, error) {
+	return s.reopen(ctx, id, run)
+}
+
+func (s *Store) reopen(ctx context.Context, id string, run int) (*Record, error) {
 	read := 0 // the run that this call has found ended
 	for range maxRereads {
 		record, err := s.Get(ctx, id)
@@ -24,6 +34,8 @@ func (s *Store) Reopen(ctx context.Context, id string) (*Record, error) {
 		case read > 0 && record.Run == read+1 && !record.Status.Ended():
 			// Reopened by an execution of this very call whose reply was lost, or by somebody at the same time.
 			return record, s.Reindex(ctx, record)
+		case run > 0 && record.Run != run:
+			return nil, refused("reopen", id, "stale_run")
 		case record.Status == tasks.StatusSucceeded:
 			return nil, refused("reopen", id, "succeeded")
 		case !record.Status.Ended():
