@@ -136,6 +136,13 @@ func TestValidateNamesEveryProblem(t *testing.T) {
 		{"a short retention", tasks.Job{TaskType: "t", Input: "x", Retention: 1}, []string{
 			"retention: must be 1s to 8784h, got 1ns",
 		}},
+		{"a cost of nothing", tasks.Job{TaskType: "t", Input: "x", MaxCostUSD: new(0.0)}, []string{
+			"max_cost_usd: must be more than 0 and at most 1000000 US dollars, got 0; leave it out for no limit",
+		}},
+		{"a negative cost", tasks.Job{TaskType: "t", Input: "x", MaxCostUSD: new(-0.5)}, []string{
+			"max_cost_usd: must be more than 0 and at most 1000000 US dollars, got -0.5; leave it out for no limit",
+		}},
+		{"a cost", tasks.Job{TaskType: "t", Input: "x", MaxCostUSD: new(1e-6)}, nil},
 		{"stream false", tasks.Job{TaskType: "t", Request: []byte(`{"stream": false}`)}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -36,7 +36,7 @@ type Job struct {
 	Deadline *time.Time `json:"deadline,omitempty"`
 	// MaxRetries is how often a failed delivery is repeated; 0 is once. Defaults to the catalog's (4).
 	MaxRetries *int `json:"max_retries,omitempty"`
-	// MaxCostUSD is what all calls of the job may cost, in US dollars: none is made whose worst case would pass it.
+	// MaxCostUSD is what all calls of the job may cost, in US dollars, more than 0: none is made whose worst case would pass it.
 	// Defaults to no limit.
 	MaxCostUSD *float64 `json:"max_cost_usd,omitempty"`
 	// Retention is how long the record is kept after the end. Defaults to the catalog's (24h).

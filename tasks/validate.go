@@ -76,8 +76,10 @@ func (j *Job) Validate() error {
 	if j.MaxRetries != nil && (*j.MaxRetries < 0 || *j.MaxRetries > maxMaxRetries) {
 		refuse("max_retries", "must be 0 to %d, got %d", maxMaxRetries, *j.MaxRetries)
 	}
-	if most := j.MaxCostUSD; most != nil && !(*most >= 0 && *most <= maxMaxCostUSD) {
-		refuse("max_cost_usd", "must be 0 to %d US dollars, got %g", maxMaxCostUSD, *most)
+	if j.MaxCostUSD != nil {
+		if err := CheckMaxCost(*j.MaxCostUSD); err != nil {
+			problems = append(problems, err)
+		}
 	}
 	if retention := time.Duration(j.Retention); retention != 0 && (retention < minRetention || retention > maxRetention) {
 		refuse("retention", "%s, got %s", retentionRange, retention)
@@ -89,6 +91,15 @@ func (j *Job) Validate() error {
 	problems = append(problems, j.validateMetadata()...)
 	slices.SortFunc(problems, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(problems...)
+}
+
+// CheckMaxCost says what is wrong with a job's max_cost_usd; nil when nothing is.
+func CheckMaxCost(usd float64) *FieldError {
+	if usd > 0 && usd <= maxMaxCostUSD {
+		return nil
+	}
+	return &FieldError{Field: "max_cost_usd", Problem: fmt.Sprintf(
+		"must be more than 0 and at most %d US dollars, got %g; leave it out for no limit", maxMaxCostUSD, usd)}
 }
 
 // repeated finds a model that is listed before.

@@ -20,6 +20,7 @@ type enqueueFlags struct {
 	models, metadata                                    []string
 	maxRetries                                          int
 	retention                                           time.Duration
+	maxCost                                             float64
 
 	wait    bool
 	timeout time.Duration
@@ -81,6 +82,7 @@ The exit status is 0 when the job was accepted or has succeeded already, with --
 	f.StringVar(&flags.deadline, "deadline", "", "`time` (RFC 3339) or duration from now after which the job ends as expired")
 	f.IntVar(&flags.maxRetries, "max-retries", 0, "how often a failed delivery is repeated; 0 is once (default: the configuration's)")
 	f.DurationVar(&flags.retention, "retention", 0, "how long the result is kept (default: the configuration's)")
+	f.Float64Var(&flags.maxCost, "max-cost", 0, "what all calls of the job may cost, in US `dollars` (default: no limit)")
 	f.StringVar(&flags.tenant, "tenant", "", "who pays")
 	f.StringArrayVar(&flags.metadata, "metadata", nil, "`key=value` that the result brings back (repeatable)")
 	f.BoolVar(&flags.wait, "wait", false, "wait for the job's end, and print the answer's text (with --json the result)")

@@ -45,6 +45,12 @@ func buildJob(cmd *cobra.Command, flags enqueueFlags, now time.Time) (tasks.Job,
 	if cmd.Flags().Changed("max-retries") {
 		job.MaxRetries = &flags.maxRetries
 	}
+	if cmd.Flags().Changed("max-cost") {
+		if err := tasks.CheckMaxCost(flags.maxCost); err != nil {
+			return tasks.Job{}, refuseUsage(cmd, "--max-cost %s", err.Problem)
+		}
+		job.MaxCostUSD = &flags.maxCost
+	}
 	if err := errors.Join(setTime(cmd, &job.RunAt, "run-at", flags.runAt, now), setTime(cmd, &job.Deadline, "deadline", flags.deadline, now)); err != nil {
 		return tasks.Job{}, err
 	}
