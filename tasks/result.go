@@ -13,7 +13,8 @@ type Result struct {
 	Tenant   string `json:"tenant,omitempty"`
 	// Run counts how often the job was opened: 1, and one more for every explicit retry after its end.
 	Run int `json:"run,omitempty"`
-	// Waiting says what a queued job waits for.
+	// Waiting says what the job waits for: queued, retrying, or running for more than a second on the slot of a worker
+	// that has it in hand.
 	Waiting *Waiting `json:"waiting,omitempty"`
 
 	// Model, Tier, Endpoint and Region say who gave the answer.

@@ -39,7 +39,7 @@ func (d *delivery) attempt(ctx context.Context, call call) (*made, *gate.Admissi
 		return nil, &admission, err
 	}
 	result := &made{route: route, endpoint: endpoint, report: admission.Outcome(gate.Release)}
-	if admission.StartIn > 0 && (!d.worker.pauseUnlessDraining(ctx, admission.StartIn) || d.heldBack() != nil) {
+	if admission.StartIn > 0 && (!d.awaitPlace(ctx, admission) || d.heldBack() != nil) {
 		return nil, nil, errors.Join(errNotBegun, d.report(result.report))
 	}
 	if refused, err := d.keepHold(call); refused != nil || err != nil {
@@ -99,6 +99,7 @@ func (d *delivery) intent(route gate.Route, endpoint *catalog.Endpoint, admissio
 }
 
 func (d *delivery) begin(ctx context.Context, attempt *tasks.Attempt) error {
+	d.shown = shown{} // its script takes away what the job waited for
 	seq, err := d.worker.store.Begin(ctx, d.job.ID, d.record.Run, *attempt)
 	attempt.Seq = seq
 	return err

@@ -39,6 +39,8 @@ type delivery struct {
 	record *jobstore.Record
 	job    tasks.Job
 	purse
+	// shown is what the job's record says of a wait on the slot.
+	shown shown
 	// attempts are those of this delivery that have ended without an answer.
 	attempts []tasks.Attempt
 	// estimates are what calls may use, by model, as far as they were asked for.

@@ -18,6 +18,8 @@ const (
 	// probePoll is how soon a job looks again that another one's probe keeps from its endpoint: most probes are answered
 	// long before their lease ends.
 	probePoll = 2 * time.Second
+	// shortWait is what a delivery may wait on its slot without saying so in its job's record.
+	shortWait = time.Second
 )
 
 // able lists the endpoints of a model that could ever take the job's call, and notes why one could not.
@@ -99,12 +101,16 @@ func (w *walk) deferred() *conclusion {
 	if nearest.admission.Reason == gate.ReasonProbeOut {
 		wait = min(wait, probePoll)
 	}
+	return &conclusion{wait: wait, refused: &nearest.admission, waiting: waitingFor(nearest.admission, wait)}
+}
+
+// waitingFor says of a job that it waits for what the gate has answered.
+func waitingFor(admission gate.Admission, wait time.Duration) tasks.Waiting {
 	now := time.Now()
-	return &conclusion{wait: wait, refused: &nearest.admission, waiting: tasks.Waiting{
-		Reason: string(nearest.admission.Reason), Route: nearest.route.Model + "@" + nearest.route.Endpoint,
-		Limit: nearest.admission.Limit, Cause: tasks.Class(nearest.admission.Cause),
-		Since: now.UTC(), Until: now.Add(wait).UTC(),
-	}}
+	return tasks.Waiting{
+		Reason: string(admission.Reason), Route: admission.Route.Model + "@" + admission.Route.Endpoint,
+		Limit: admission.Limit, Cause: tasks.Class(admission.Cause), Since: now.UTC(), Until: now.Add(wait).UTC(),
+	}
 }
 
 // nearest is the refused route that can be asked again, or whose ticket is, the soonest. One that does not serve its
@@ -140,14 +146,47 @@ func (c conclusion) inPlace(waits int) bool {
 	return c.refused.TicketIn <= waitInPlace && waits < waitsInPlace
 }
 
+// shown is what the job's record says of a delivery that waits on its slot.
+type shown struct {
+	// since is when it began to wait for its next call, until what was last said.
+	since, until time.Time
+}
+
+// show says in the job's record what the delivery waits for on its slot. A short wait is not worth a round trip; several
+// in a row are a long one. The beginning of the call takes the word away.
+func (d *delivery) show(ctx context.Context, waiting tasks.Waiting) {
+	if d.shown.since.IsZero() {
+		d.shown = shown{waiting.Since, waiting.Since}
+	}
+	if waiting.Until.Sub(d.shown.until) <= shortWait {
+		return
+	}
+	waiting.Since = d.shown.since
+	if err := d.worker.store.SitOut(ctx, d.job.ID, d.record.Run, d.id, waiting); err != nil {
+		// Where the job is no longer this delivery's, its next step says so as well.
+		d.worker.log.Debug().Err(err).Str("job", d.job.ID).Msg("the job waits, and its record does not say for what")
+		return
+	}
+	d.shown.until = waiting.Until
+}
+
+// awaitPlace waits for the time at which an admitted call may begin. It reports whether it was not cut off.
+func (d *delivery) awaitPlace(ctx context.Context, admission gate.Admission) bool {
+	begins := time.Now().Add(admission.StartIn)
+	d.show(ctx, waitingFor(admission, admission.StartIn))
+	return d.worker.pauseUnlessDraining(ctx, time.Until(begins))
+}
+
 // sitOut waits in place, for permits in the line of this process. It reports whether it was not cut off.
 func (d *delivery) sitOut(ctx context.Context, end conclusion) bool {
+	d.show(ctx, end.waiting)
+	wait := time.Until(end.waiting.Until)
 	if end.refused == nil || end.refused.Reason != gate.ReasonPermits {
-		return d.worker.pauseUnlessDraining(ctx, end.wait)
+		return d.worker.pauseUnlessDraining(ctx, wait)
 	}
 	turn, leave := d.worker.gate.Freed(end.refused.Route.Account)
 	defer leave()
-	timer := time.NewTimer(end.wait)
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-d.worker.stopping:

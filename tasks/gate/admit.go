@@ -66,13 +66,14 @@ type Admission struct {
 	StartIn time.Duration
 	// Tokens are those that were asked for.
 	Tokens int
-	// Reason and RetryIn are those of a refusal. Sooner than RetryIn the call cannot be granted, except that a probe
+	// Reason is that of a refusal, or of a grant that is to begin somewhat later.
+	Reason Reason
+	// RetryIn is that of a refusal. Sooner than RetryIn the call cannot be granted, except that a probe
 	// may come back before its lease ends, and calls before theirs with permits.
-	Reason  Reason
 	RetryIn time.Duration
-	// Limit is the scope of the limit that refused, as users read it, and TicketIn the time of the next ticket there.
-	// Without a limit they are empty and RetryIn.
-	Limit    string
+	// Limit is the scope of the limit that is the reason, as users read it; empty where it is none.
+	Limit string
+	// TicketIn is the time of the next ticket at the limit that refused; RetryIn where none did.
 	TicketIn time.Duration
 	// Cause is the class of the failure that opened the breaker.
 	Cause string
@@ -216,7 +217,7 @@ func parseAdmission(reply any, scopes int) (Admission, error) {
 	ticket, ok5 := values[4].(int64)
 	slot, ok6 := values[5].(int64)
 	probe, ok7 := values[6].(int64)
-	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 || !ok7 || (granted == 1) != (reason == "") || scope < 0 || int(scope) > scopes {
+	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 || !ok7 || (reason == "") != (granted == 1 && wait == 0) || scope < 0 || int(scope) > scopes {
 		return Admission{}, fmt.Errorf("%w (%v)", errReply, values)
 	}
 	admission := Admission{Granted: granted == 1, Reason: Reason(reason), Probe: probe == 1, scope: int(scope)}

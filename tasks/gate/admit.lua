@@ -14,8 +14,9 @@
 --                 leaves a due probe to others; its tokens; its rank, 0 critical, 1 default, 2 bulk; us that its horizon
 --                 has grown by; us, the longest wait that it takes
 -- RETURNS   {generation, cause, for each call {granted 0|1, reason, wait_ms, scope, ticket_ms, slot_us, probe
---           0|1}}. Granted: the call may begin in wait_ms. Refused: for the reason, by the scope of that number (0 is
---           none), for at least wait_ms; the next ticket of that scope is for ticket_ms, and takes slot_us
+--           0|1}}. Granted: the call may begin in wait_ms, so late for the reason, by the scope of that number (0 is
+--           none). Refused: for the reason, by the scope, for at least wait_ms; the next ticket of that scope is for
+--           ticket_ms, and takes slot_us
 -- CLOCK     the server's TIME
 -- WRITES    when it grants, clocks rounded up, so that they are never ahead of their calls; and, of critical and
 --           default work, that there is some
@@ -212,7 +213,7 @@ local function ask(token, lease_ms, patience_ms, tokens, rank, grown_us, most_us
       ramp_used = ramp_used + 1
       redis.call('HSET', endpoint, 'ramp_stage', ramp_stage, 'ramp_used', ramp_used)
     end
-    return {1, '', wait_ms, 0, 0, 0, 0}
+    return {1, family, wait_ms, number, 0, 0, 0}
   end
   -- A command that a client sends again after a broken connection finds its own lease, and leaves it as it is: the
   -- holder reckons from the first sending.
@@ -221,7 +222,7 @@ local function ask(token, lease_ms, patience_ms, tokens, rank, grown_us, most_us
     redis.call('HSET', endpoint, 'probe', token, 'probe_until_ms', ends_ms)
     redis.call('HINCRBY', endpoint, 'probes', 1)
   end
-  return {1, '', wait_ms, 0, 0, 0, 1}
+  return {1, family, wait_ms, number, 0, 0, 1}
 end
 
 local replies = {tonumber(breaker[3] or 0), breaker[7] or ''}

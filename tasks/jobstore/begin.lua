@@ -7,12 +7,12 @@
 -- ARGV[3]  json  the attempt without its beginning, {"seq":<n>,
 -- RETURNS  for each job {ok, seq}; {not_found}; {stale_run}; {ended}; {superseded}; {cancelled}; or an error of its own
 -- CLOCK    none
--- WRITES   only when it allows the call. The same intent as the latest attempt's is the same attempt
+-- WRITES   only when it allows the call, which waits no more. The same intent as the latest attempt's is the same attempt
 
 local ended = {succeeded = true, failed = true, cancelled = true, expired = true}
 
 local function begin(record, run, delivery, intent)
-  local known = redis.call('HMGET', record, 'status', 'run', 'delivery', 'cancel', 'seq')
+  local known = redis.call('HMGET', record, 'status', 'run', 'delivery', 'cancel', 'seq', 'waiting')
   local status, current, holder, cancel, seq = known[1], known[2], known[3], known[4], known[5]
   if not status then return {'not_found'} end
   if run ~= current then return {'stale_run'} end
@@ -25,6 +25,7 @@ local function begin(record, run, delivery, intent)
   end
   seq = string.format('%d', (seq or 0) + 1)
   redis.call('HSET', record, 'seq', seq, 'a:' .. seq, '{"seq":' .. seq .. ',' .. intent)
+  if known[6] then redis.call('HDEL', record, 'waiting') end
   return {'ok', seq}
 end
 

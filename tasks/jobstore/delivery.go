@@ -52,6 +52,26 @@ func (s *Store) Start(ctx context.Context, id string, delivery Delivery) (*Recor
 	return parseRecord(id, fields)
 }
 
+// SitOut says in the record what a delivery waits for before its next call, while it holds the job. The job stays
+// running, and Begin takes the word away. ErrCancelled, ErrEnded, ErrSuperseded, ErrStaleRun and ErrNotFound say that the
+// wait is in vain.
+func (s *Store) SitOut(ctx context.Context, id string, run int, delivery string, waiting tasks.Waiting) error {
+	const verb = "say what it waits for of"
+	text, err := encodeWaiting(verb, id, waiting)
+	if err != nil {
+		return err
+	}
+	c := call{
+		verb: verb, id: id, script: sitOutScript, keys: []string{s.keys.Job(id)}, args: []any{run, delivery, text},
+	}
+	told := s.send(ctx, batched{call: c})()
+	if told.err != nil {
+		return told.err
+	}
+	_, err = readOK(c, told.reply)
+	return err
+}
+
 // Begin writes the intent of a call into the ledger, before the call is sent, and returns its number.
 // attempt.Delivery must hold the job. No call may be sent on an error: ErrCancelled, ErrEnded, ErrSuperseded,
 // ErrStaleRun and ErrNotFound say why; on any other error the intent may have been written.
@@ -157,9 +177,7 @@ func (s *Store) giveBackCall(id string, run int, delivery string, back GiveBack)
 	var waiting, lastError string
 	var err error
 	if back.Waiting != nil {
-		cut := *back.Waiting
-		cut.Since, cut.Until = toMilliseconds(cut.Since), toMilliseconds(cut.Until)
-		if waiting, err = encode(verb, id, cut); err != nil {
+		if waiting, err = encodeWaiting(verb, id, *back.Waiting); err != nil {
 			return call{}, err
 		}
 	}
@@ -205,6 +223,11 @@ func endOf(verb, id string, attempt *tasks.Attempt) (int, string, error) {
 	ended.Ended = true
 	text, err := encodeAttempt(verb, id, ended)
 	return ended.Seq, text, err
+}
+
+func encodeWaiting(verb, id string, waiting tasks.Waiting) (string, error) {
+	waiting.Since, waiting.Until = toMilliseconds(waiting.Since), toMilliseconds(waiting.Until)
+	return encode(verb, id, waiting)
 }
 
 func encodeAttempt(verb, id string, attempt tasks.Attempt) (string, error) {

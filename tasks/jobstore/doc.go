@@ -6,6 +6,7 @@
 //
 //	create    queued              the way in
 //	start     -> running          a delivery takes the job; the delivery before it, if any, has lost it
+//	sitout                        a delivery waits for its next call, and says for what
 //	begin                         the intent of a call, before it is sent
 //	end                           the end of a call
 //	orphan                        the end of a call whose worker is gone
@@ -42,7 +43,7 @@
 //	deliveries   all deliveries of this run
 //	delivery     the running delivery, or the last one
 //	worker       the worker of that delivery
-//	waiting      what the job waits for, JSON (tasks.Waiting)
+//	waiting      what the job waits for, JSON (tasks.Waiting), also in a worker's hands
 //	last_error   why the last delivery failed, JSON (tasks.Failure)
 //	seq          the number of the latest attempt, over all runs
 //	a:<seq>      the ledger: one call, JSON (tasks.Attempt); its intent first, replaced by its end

@@ -36,5 +36,9 @@ if spend == '1' then
 end
 redis.call('HSET', record, 'status', status)
 if last_error ~= '' then redis.call('HSET', record, 'last_error', last_error) end
-if waiting ~= '' then redis.call('HSET', record, 'waiting', waiting) end
+if waiting ~= '' then
+  redis.call('HSET', record, 'waiting', waiting)
+else
+  redis.call('HDEL', record, 'waiting')
+end
 return {'ok', failures}

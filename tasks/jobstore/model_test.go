@@ -1,6 +1,7 @@
 package jobstore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"testing"
@@ -25,6 +26,8 @@ type model struct {
 	ends map[int]tasks.Status
 	// text is the answer of the success.
 	text string
+	// waiting is what the job waits for.
+	waiting string
 }
 
 type modelAttempt struct {
@@ -59,7 +62,7 @@ func TestRecordFollowsItsModel(t *testing.T) {
 			m := &machine{b: b, outer: t, id: b.job().Job.ID, actors: []*actor{{name: "w1"}, {name: "w2"}}}
 			m.model.ends = map[int]tasks.Status{}
 			rt.Repeat(map[string]func(*rapid.T){
-				"create": m.create, "start": m.start, "begin": m.begin, "end": m.end, "commit": m.commit,
+				"create": m.create, "start": m.start, "sitout": m.sitOut, "begin": m.begin, "end": m.end, "commit": m.commit,
 				"giveback": m.giveBack, "cancel": m.cancel, "reopen": m.reopen, "orphan": m.orphan, "": m.check,
 			})
 		})
@@ -136,6 +139,7 @@ func (m *machine) start(rt *rapid.T) {
 		}
 		m.model.status, m.model.delivery = tasks.StatusRunning, delivery.ID
 		m.model.deliveries++
+		m.model.waiting = ""
 	}
 	if want == nil {
 		a.delivery, a.run, a.open = delivery.ID, run, 0
@@ -144,6 +148,22 @@ func (m *machine) start(rt *rapid.T) {
 		_, err := m.b.Start(m.outer.Context(), m.id, delivery)
 		return sentinel(err)
 	})
+}
+
+func (m *machine) sitOut(rt *rapid.T) {
+	a := m.actor(rt)
+	want := m.refusal(a)
+	switch {
+	case want != nil:
+	case m.model.status != tasks.StatusRunning || m.model.delivery != a.delivery:
+		want = ErrSuperseded
+	case m.model.cancel:
+		want = ErrCancelled
+	default:
+		m.model.waiting = "requests"
+	}
+	waiting := tasks.Waiting{Reason: "requests", Since: time.Now(), Until: time.Now().Add(5 * time.Second)}
+	m.twice(rt, want, func() any { return sentinel(m.b.SitOut(m.outer.Context(), m.id, a.run, a.delivery, waiting)) })
 }
 
 func (m *machine) begin(rt *rapid.T) {
@@ -161,6 +181,7 @@ func (m *machine) begin(rt *rapid.T) {
 	default:
 		m.model.ledger = append(m.model.ledger, modelAttempt{run: a.run, delivery: a.delivery})
 		a.open = len(m.model.ledger)
+		m.model.waiting = ""
 	}
 	attempt := attemptOf(a.delivery, a.name)
 	m.twice(rt, want, func() any {
@@ -222,7 +243,7 @@ func (m *machine) commit(rt *rapid.T) {
 	if m.refusal(a) == nil {
 		want.Committed = true
 		m.model.status, m.model.delivery, m.model.cancel = status, a.delivery, false
-		m.model.ends[a.run], m.model.text = status, commit.Result.Text
+		m.model.ends[a.run], m.model.text, m.model.waiting = status, commit.Result.Text, ""
 	}
 	want.Status = m.model.status
 	m.twice(rt, want, func() any {
@@ -241,6 +262,10 @@ func (m *machine) giveBack(rt *rapid.T) {
 		Status:     rapid.SampledFrom([]tasks.Status{tasks.StatusQueued, tasks.StatusRetrying}).Draw(rt, "status"),
 		SpendRetry: rapid.Bool().Draw(rt, "spend"), Attempt: m.ending(a),
 	}
+	reason := rapid.SampledFrom([]string{"", "permits"}).Draw(rt, "waiting")
+	if reason != "" {
+		back.Waiting = &tasks.Waiting{Reason: reason}
+	}
 	want := m.refusal(a)
 	switch {
 	case want != nil:
@@ -250,7 +275,7 @@ func (m *machine) giveBack(rt *rapid.T) {
 	case m.model.cancel:
 		want = ErrCancelled
 	default:
-		m.model.status = back.Status
+		m.model.status, m.model.waiting = back.Status, reason
 		if back.SpendRetry {
 			m.model.failures++
 		}
@@ -273,7 +298,7 @@ func (m *machine) cancel(rt *rapid.T) {
 		m.model.cancel = true
 	case !m.model.status.Ended():
 		m.model.status, m.model.cancel = tasks.StatusCancelled, false
-		m.model.ends[m.model.run], m.model.text = tasks.StatusCancelled, ""
+		m.model.ends[m.model.run], m.model.text, m.model.waiting = tasks.StatusCancelled, "", ""
 	}
 	m.twice(rt, want, func() any {
 		reply, err := m.b.Cancel(m.outer.Context(), m.id, "default")
@@ -315,6 +340,7 @@ func (m *machine) check(rt *rapid.T) {
 	require.Equal(rt, model.run, record.Run)
 	require.Equal(rt, model.delivery, record.Delivery)
 	require.Equal(rt, model.cancel, record.Cancel)
+	require.Equal(rt, model.waiting, cmp.Or(record.Waiting, &tasks.Waiting{}).Reason)
 	require.Equal(rt, []int{model.failures, model.deaths, model.deliveries}, []int{record.Failures, record.Deaths, record.Deliveries})
 
 	require.Len(rt, record.Attempts, len(model.ledger), "no attempt is lost")

@@ -15,6 +15,8 @@ var (
 	startSource string
 	//go:embed begin.lua
 	beginSource string
+	//go:embed sitout.lua
+	sitOutSource string
 	//go:embed end.lua
 	endSource string
 	//go:embed orphan.lua
@@ -31,6 +33,7 @@ var (
 	createScript   = redis.NewScript(createSource)
 	startScript    = redis.NewScript(startSource)
 	beginScript    = redis.NewScript(beginSource)
+	sitOutScript   = redis.NewScript(sitOutSource)
 	endScript      = redis.NewScript(endSource)
 	orphanScript   = redis.NewScript(orphanSource)
 	commitScript   = redis.NewScript(commitSource)
