@@ -354,33 +354,3 @@ func TestTheBudgetTellsThatItIsExhausted(t *testing.T) {
 		assert.Equal(t, "budget.100", strings.Join(types, " "))
 	}, daily(1.02*worstCall))
 }
-
-// A call that has waited for its limits is made under a hold that outlives it, and gives back what it did not cost.
-func TestAHoldOutlivesTheWaitForALimit(t *testing.T) {
-	inBubble(t, func(t *testing.T, b *bench) {
-		ids := []string{b.job(), b.job(), b.job()}
-		var racing sync.WaitGroup
-		for _, id := range ids {
-			racing.Go(func() { _ = b.deliver(id) })
-		}
-		racing.Wait()
-		_, held := b.today()
-		assert.Zero(t, held)
-		waited := 0
-		for _, id := range ids {
-			result := b.result(id)
-			if result.Status != tasks.StatusSucceeded {
-				continue
-			}
-			require.Len(t, result.Attempts, 1)
-			assert.Positive(t, result.Attempts[0].Hold)
-			if result.Attempts[0].StartedAt.Sub(*result.CreatedAt) > time.Second {
-				waited++
-			}
-		}
-		assert.Positive(t, waited)
-	}, func(c *catalog.Catalog) {
-		c.Endpoints = map[string]*catalog.Endpoint{"a-1": c.Endpoints["a-1"]}
-		c.Accounts = map[string]*catalog.Account{"a": {Limits: catalog.Limits{RequestsPerMinute: 20}}}
-	})
-}
