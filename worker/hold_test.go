@@ -1,16 +1,21 @@
 package worker_test
 
 import (
+	"context"
+	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/gate"
+	"github.com/forebay-queue/forebay/worker"
 )
 
 // A call that has waited for its limits is made under a hold that outlives it, and gives back what it did not cost.
@@ -66,5 +71,71 @@ func TestAHoldThatAWaitUsesUpIsTakenAnew(t *testing.T) {
 		delete(c.Endpoints, "a-2")
 		c.Endpoints["b-1"].Timeout = 18 * time.Second
 		c.Accounts["b"].Limits.RequestsPerMinute = 6
+	})
+}
+
+// frozen is a connection on which nothing goes through while it is true.
+type frozen struct{ atomic.Bool }
+
+func (f *frozen) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (f *frozen) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, command redis.Cmder) error {
+		if f.Load() {
+			command.SetErr(io.EOF)
+			return io.EOF
+		}
+		return next(ctx, command)
+	}
+}
+
+func (f *frozen) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, commands []redis.Cmder) error {
+		if !f.Load() {
+			return next(ctx, commands)
+		}
+		for _, command := range commands {
+			command.SetErr(io.EOF)
+		}
+		return io.EOF
+	}
+}
+
+// A worker that was taken for dead and comes back brings what its call has really cost.
+func TestALateReportTakesThePlaceOfTheGuess(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bench) {
+		line := &frozen{}
+		client := redis.NewClient(b.redis.Options())
+		t.Cleanup(func() { _ = client.Close() })
+		client.AddHook(line)
+		slow, err := worker.New(worker.Config{Redis: client, Catalog: b.catalog, Dial: b.dial, Slots: 4})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, slow.Shutdown(context.Background())) })
+		require.NoError(t, b.worker.Start(t.Context())) // which sweeps
+
+		id := b.job()
+		var running sync.WaitGroup
+		running.Go(func() { assert.NoError(t, b.deliverTo(slow, id)) })
+		time.Sleep(50 * time.Millisecond) // the call is out
+		line.Store(true)
+		time.Sleep(time.Minute)
+		spent, held := b.today()
+		assert.InDelta(t, worstCall, spent, 0.1*worstCall, "nobody knows what it has cost")
+		assert.Zero(t, held)
+
+		line.Store(false)
+		running.Wait()
+		result := b.result(id)
+		require.Equal(t, tasks.StatusSucceeded, result.Status)
+		spent, held = b.today()
+		assert.InDelta(t, result.CostUSD, spent, 1e-9)
+		assert.Less(t, spent, 0.1*worstCall)
+		assert.Zero(t, held)
+		costs, err := b.budget().Costs(t.Context(), []string{"2000-01-01"})
+		require.NoError(t, err)
+		require.Len(t, costs, 1)
+		assert.EqualValues(t, 1, costs[0].Calls)
+		assert.Zero(t, costs[0].MaybeBilled)
+		assert.Equal(t, gate.Nanos(result.CostUSD), costs[0].Nanos)
 	})
 }

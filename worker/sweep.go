@@ -77,6 +77,7 @@ func (w *Worker) leaked(ctx context.Context, hold gate.Hold) (settlement gate.Se
 		call.Usage, call.Nanos = *attempt.Usage, gate.Nanos(attempt.CostUSD)
 	case attempt.MaybeBilled || !attempt.Ended:
 		call.MaybeBilled, call.Nanos = true, hold.Amount
+		settlement.Guess = true // its worker may only be slow
 	}
 	settlement.Call = call
 	return settlement, true, nil

@@ -63,6 +63,13 @@ type treasury struct {
 	holds   map[string]*modelHold // those that stand, by member
 	out     []*modelHold          // those whose worker lives
 	reports []Settlement
+	swept   map[string]modelGuess // by member
+}
+
+// modelGuess is a hold that was settled for a worker that may still report.
+type modelGuess struct {
+	entry string
+	at    time.Duration
 }
 
 type modelDay struct {
@@ -86,7 +93,7 @@ func newTreasury(s store, settings catalog.Budget) *treasury {
 	}
 	return &treasury{
 		purse: p, workers: []*Budget{p.Budget}, now: 20 * time.Minute,
-		days: map[string]*modelDay{}, holds: map[string]*modelHold{},
+		days: map[string]*modelDay{}, holds: map[string]*modelHold{}, swept: map[string]modelGuess{},
 	}
 }
 
@@ -216,6 +223,9 @@ func (w *treasury) takeAgain(rt *rapid.T) {
 // report settles a hold with what its call cost, at most what was held; or gives it back.
 func (w *treasury) report(rt *rapid.T) {
 	hold := w.pick(rt)
+	if guess, swept := w.swept[hold.member()]; swept && w.now-guess.at > 20*time.Hour {
+		rt.Skip("it may be forgotten")
+	}
 	w.out = slices.DeleteFunc(w.out, func(h *modelHold) bool { return h == hold })
 	settlement := Settlement{Hold: hold.Hold}
 	if rapid.IntRange(0, 4).Draw(rt, "sent") > 0 {
@@ -253,18 +263,33 @@ func (w *treasury) settleBoth(rt *rapid.T, settlement Settlement) {
 // settled settles in the model.
 func (w *treasury) settled(settlement Settlement) bool {
 	member := settlement.Hold.member()
-	if w.holds[member] == nil {
-		return false
+	day, late := w.on(settlement.Hold.Day), w.holds[member] == nil
+	if late {
+		guess, swept := w.swept[member]
+		if !swept || settlement.Guess {
+			return false
+		}
+		delete(w.swept, member) // what was guessed is taken back
+		sum := day.costs[guess.entry]
+		sum.Calls, sum.Nanos = sum.Calls-1, sum.Nanos-settlement.Hold.Amount
+		sum.MaybeBilled, sum.MaybeNanos = sum.MaybeBilled-1, sum.MaybeNanos-settlement.Hold.Amount
+		day.costs[guess.entry] = sum
+		for _, scope := range settlement.Hold.Scopes {
+			day.spent[scope] -= settlement.Hold.Amount
+			day.held[scope] += settlement.Hold.Amount
+		}
 	}
 	delete(w.holds, member)
-	day := w.on(settlement.Hold.Day)
+	if settlement.Guess {
+		w.swept[member] = modelGuess{settlement.Call.entry().words + " " + settlement.Call.Tenant, w.now}
+	}
 	for _, scope := range settlement.Hold.Scopes {
 		day.held[scope] -= settlement.Hold.Amount
 		if call := settlement.Call; call != nil {
 			day.spent[scope] += call.Nanos
 			limit, limited := w.Limit(scope)
 			for _, percent := range []int64{80, 100} {
-				if limited && call.Nanos > 0 && day.spent[scope]*100 >= limit*percent {
+				if limited && call.Nanos > 0 && !late && day.spent[scope]*100 >= limit*percent {
 					day.told[fmt.Sprintf("budget.%d %s", percent, string(scope))] = true
 				}
 			}
@@ -306,7 +331,8 @@ func (w *treasury) sweep(rt *rapid.T, most int) int {
 		stands := w.holds[hold.member()]
 		require.NotNil(rt, stands)
 		settlement := Settlement{Hold: hold}
-		if stands.sent {
+		if stands.sent = stands.sent || rapid.Bool().Draw(rt, "sent"); stands.sent {
+			settlement.Guess = true
 			settlement.Call = &CallCost{TaskType: stands.request.TaskType, Model: "m1", Endpoint: "e", Tenant: stands.request.Tenant, Nanos: hold.Amount, MaybeBilled: true}
 		}
 		w.settleBoth(rt, settlement)

@@ -14,6 +14,9 @@ type Settlement struct {
 	Hold Hold
 	// Call is nil when none was made.
 	Call *CallCost
+	// Guess tells that somebody else than its worker settles the hold, at its Amount, because nothing is known of what its
+	// call came to. For a day a report of the worker's own goes before it.
+	Guess bool
 }
 
 // CallCost is one call as a day's cost knows it.
@@ -33,7 +36,7 @@ func (c CallCost) entry() entry {
 }
 
 // SendSettle settles a hold and does not wait for the answer: true, or false for a hold that does not stand any more,
-// because it was settled before. It may be repeated until it succeeds, and is counted on the day of the hold.
+// because it was settled before, and not at a Guess. It may be repeated until it succeeds, and is counted on the day of the hold.
 func (b *Budget) SendSettle(settlement Settlement) *gather.Ticket[Settlement, bool] {
 	return b.settles.Send(settlement.Hold.Day, settlement)
 }
@@ -45,20 +48,16 @@ func (b *Budget) Settle(settlement Settlement) (bool, error) { return b.SendSett
 func (b *Budget) settleAll(ctx context.Context, day string, settlements []Settlement) ([]bool, error) {
 	scopes, entries := table[Scope]{}, table[entry]{}
 	scopes.number(ScopeAll)
-	holds := make([]any, 0, 9*len(settlements))
+	holds := make([]any, 0, 10*len(settlements))
 	for _, s := range settlements {
 		tenant, taskType := numbers(&scopes, s.Hold.Scopes)
 		holds = append(holds, s.Hold.member(), s.Hold.Amount, tenant, taskType)
 		if s.Call == nil {
-			holds = append(holds, 0, 0, 0, 0, 0)
+			holds = append(holds, 0, 0, 0, 0, 0, s.Guess)
 			continue
 		}
-		maybe := 0
-		if s.Call.MaybeBilled {
-			maybe = 1
-		}
 		holds = append(holds, entries.number(s.Call.entry()), s.Call.Nanos,
-			s.Call.Usage.PromptTokens, s.Call.Usage.CompletionTokens, maybe)
+			s.Call.Usage.PromptTokens, s.Call.Usage.CompletionTokens, s.Call.MaybeBilled, s.Guess)
 	}
 	args := make([]any, 0, 4+2*len(scopes.values)+2*len(entries.values)+len(holds))
 	args = append(args, milliseconds(budgetKept), mostCosts, len(scopes.values), len(entries.values))
@@ -67,7 +66,7 @@ func (b *Budget) settleAll(ctx context.Context, day string, settlements []Settle
 		args = append(args, entry.words, entry.tenant)
 	}
 	reply, err := settleHoldScript.Run(ctx, b.client, []string{
-		b.keys.BudgetDay(day), b.keys.BudgetHolds(), b.keys.BudgetCost(day),
+		b.keys.BudgetDay(day), b.keys.BudgetHolds(), b.keys.BudgetCost(day), b.keys.BudgetSwept(day),
 	}, append(args, holds...)...).Slice()
 	if err != nil {
 		return nil, fmt.Errorf("settle %d holds of %s: ask Redis: %w", len(settlements), day, err)

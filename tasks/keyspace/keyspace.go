@@ -89,6 +89,9 @@ func (k Keyspace) BudgetDay(day string) string { return k.budget() + day }
 // BudgetCost is what a day's calls cost, by task type, model, endpoint and tenant: a hash.
 func (k Keyspace) BudgetCost(day string) string { return k.budget() + day + ":cost" }
 
+// BudgetSwept is the holds of a day that were settled at a guess, and where, for a day: a hash.
+func (k Keyspace) BudgetSwept(day string) string { return k.budget() + day + ":swept" }
+
 // BudgetHolds is the holds of all calls that are out, by their expiry: a sorted set.
 func (k Keyspace) BudgetHolds() string { return k.budget() + "holds" }
 
