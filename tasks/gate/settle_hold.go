@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/internal/gather"
@@ -123,16 +124,35 @@ func (b *Budget) Expired(ctx context.Context, most int) ([]Hold, error) {
 
 const told = "yes"
 
+const (
+	longestTelling = time.Second
+	tellPoll       = 10 * time.Millisecond
+)
+
 // tell writes events of what was crossed, and that they were written. One that cannot be written now is written by
 // whoever crosses next, half a minute later: nobody's call waits for it.
 func (b *Budget) tell(ctx context.Context, day string, crossings []crossing) {
 	for _, c := range crossings {
+		if c.percent == 100 {
+			b.awaitTold(ctx, day, c.scope)
+		}
 		percent := strconv.FormatInt(c.percent, 10)
 		err := publish(ctx, b.client, b.keys, "budget."+percent, "scope", string(c.scope), "day", day,
 			"limit_usd", formatUSD(b.limits[c.scope]), "spent_usd", formatUSD(c.spent), "held_usd", formatUSD(c.held))
 		if err == nil {
 			// Not written, it is told once more.
 			_ = b.client.HSet(ctx, b.keys.BudgetDay(day), "told:"+percent+":"+string(c.scope), told).Err()
+		}
+	}
+}
+
+// awaitTold waits for another that is about to tell that most of a scope's budget is spent, so that the events come in
+// their order. One that died is not waited for for long.
+func (b *Budget) awaitTold(ctx context.Context, day string, scope Scope) {
+	for begun := time.Now(); time.Since(begun) < longestTelling; time.Sleep(tellPoll) {
+		before, err := b.client.HGet(ctx, b.keys.BudgetDay(day), "told:80:"+string(scope)).Result()
+		if err != nil || before == told {
+			return // there is none, too, where a single call leaves no room
 		}
 	}
 }
