@@ -185,7 +185,7 @@ func (d *delivery) report(outcome gate.Outcome) error {
 	return d.worker.persist("report to the gate", d.job.ID, func(ctx context.Context) error {
 		change, err := d.worker.gate.Settle(ctx, outcome)
 		if err == nil {
-			d.worker.logTransition(outcome, change)
+			d.worker.followTransition(outcome, change)
 		}
 		return err
 	})

@@ -70,7 +70,7 @@ func (d *delivery) send(ctx context.Context, commit jobstore.Commit, answer *mad
 		unheld = d.sendSettlement(answer)
 		var change gate.Transition
 		if change, unsettled = d.worker.gate.Settle(ctx, answer.report); unsettled == nil {
-			d.worker.logTransition(answer.report, change)
+			d.worker.followTransition(answer.report, change)
 		}
 	}
 	committed, err := wait()
@@ -80,7 +80,7 @@ func (d *delivery) send(ctx context.Context, commit jobstore.Commit, answer *mad
 func (d *delivery) readSettled(ctx context.Context, settled *gate.PendingSettle, report gate.Outcome) error {
 	change, err := settled.Result(ctx)
 	if err == nil {
-		d.worker.logTransition(report, change)
+		d.worker.followTransition(report, change)
 	}
 	return err
 }

@@ -137,6 +137,9 @@ func (w *Worker) makeHealthProbe(ctx context.Context, stop context.CancelCauseFu
 		return
 	}
 	w.logHealth(report, outcome, change)
+	if change.Forwarded {
+		w.letGo(endpoint.Name, 0, letGoFirst)
+	}
 }
 
 // askHealth asks for the endpoint's models, as a call would ask it.

@@ -84,8 +84,9 @@ func (w *Worker) key(endpoint *catalog.Endpoint) (string, error) {
 // eventTimeout bounds the writing of an event: nobody's call waits for longer.
 const eventTimeout = 2 * time.Second
 
-// logTransition tells of every change of a breaker, in the log and as an event.
-func (w *Worker) logTransition(outcome gate.Outcome, change gate.Transition) {
+// followTransition tells of every change of a breaker, in the log and as an event. After a recovery the jobs go on that
+// wait for the endpoint, once it is asked everything again.
+func (w *Worker) followTransition(outcome gate.Outcome, change gate.Transition) {
 	if change.Change != gate.Unchanged {
 		ctx, cancel := context.WithTimeout(w.writable, eventTimeout)
 		defer cancel()
@@ -99,6 +100,7 @@ func (w *Worker) logTransition(outcome gate.Outcome, change gate.Transition) {
 			Strs("others", change.OthersOpened).Msg("breaker " + string(change.Change))
 	case gate.Closed:
 		w.log.Info().Str("endpoint", outcome.Route.Endpoint).Msg("breaker closed")
+		w.letGo(outcome.Route.Endpoint, *w.catalog.Breaker.Ramp, letGoLooks)
 	case gate.Unchanged:
 	}
 }

@@ -2,16 +2,13 @@ package command
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
-	"net"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
@@ -99,30 +96,15 @@ open it, one more opens it again. The jobs that waited for it go on at once.`,
 	}
 }
 
-// letGo has the jobs delivered that wait for the breaker of an endpoint. What of them has moved on meanwhile is left alone.
+// letGo has all jobs delivered that wait for the breaker of an endpoint.
 func (b *breakers) letGo(ctx context.Context, endpoint string) error {
 	store, err := jobstore.New(jobstore.Config{Redis: b.client, Prefix: b.keys.Prefix()})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = store.Close() }()
-	waits, _, _, err := store.Waits(ctx, math.MaxInt32)
-	if err != nil {
-		return err
-	}
-	inspector := asynq.NewInspectorFromRedisClient(b.client)
-	for _, wait := range waits {
-		reason := gate.Reason(wait.Waiting.Reason)
-		if reason != gate.ReasonBreakerOpen && reason != gate.ReasonProbeOut || !strings.HasSuffix(wait.Waiting.Route, "@"+endpoint) {
-			continue
-		}
-		queue := envelope.Queue(b.keys, wait.Priority)
-		err := inspector.RunTask(queue, envelope.TaskID(wait.ID, wait.Run))
-		if network := net.Error(nil); errors.As(err, &network) { // asynq's own refusals are of tasks that have moved on
-			return fmt.Errorf("let job %s go on, which comes back by itself at %s: %w", wait.ID, wait.Waiting.Until.Format(time.TimeOnly), err)
-		}
-	}
-	return nil
+	_, err = envelope.LetGo(ctx, b.client, store, endpoint, math.MaxInt32, math.MaxInt32)
+	return err
 }
 
 func oneEndpoint(cmd *cobra.Command, args []string) error {
