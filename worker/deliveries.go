@@ -113,6 +113,7 @@ func (w *Worker) listen() {
 func (w *Worker) heartbeat() {
 	ticker := time.NewTicker(heartbeatInterval)
 	defer ticker.Stop()
+	var lost outageLog
 	for {
 		select {
 		case <-w.writable.Done():
@@ -120,13 +121,32 @@ func (w *Worker) heartbeat() {
 		case <-ticker.C:
 		}
 		ctx, cancel := context.WithTimeout(w.writable, heartbeatInterval)
-		if err := w.store.Heartbeat(ctx, w.id, livenessTTL); err != nil && w.writable.Err() == nil {
-			w.log.Warn().Err(err).Msg("the worker's heartbeat did not reach Redis; running calls go on")
-		}
+		err := w.store.Heartbeat(ctx, w.id, livenessTTL)
 		cancel()
+		if lost.tell(w, err); err != nil {
+			continue // what follows needs Redis too
+		}
 		w.watchPauses()
 		w.watchOrder()
 		w.sweepHolds()
+	}
+}
+
+// outageLog tells of an outage of Redis: when it begins, every half minute while it lasts, and when it is over. The zero
+// value is ready.
+type outageLog struct{ since, told time.Time }
+
+func (o *outageLog) tell(w *Worker, err error) {
+	switch {
+	case err == nil && !o.since.IsZero():
+		w.log.Info().Dur("away", time.Since(o.since)).Msg("Redis is back")
+		*o = outageLog{}
+	case err != nil && w.writable.Err() == nil && time.Since(o.told) >= repeatsEvery:
+		o.told = time.Now()
+		if o.since.IsZero() {
+			o.since = o.told
+		}
+		w.log.Warn().Err(err).Msg("the worker's heartbeat did not reach Redis; running calls go on")
 	}
 }
 

@@ -22,6 +22,9 @@ const (
 	// reportTimeout bounds the report of a health probe, and the look at which endpoints are behind. What does not
 	// reach Redis by then is not repeated: the next one says the same.
 	reportTimeout = 3 * time.Second
+	// unknownTries is how often, from one tick to the next, workers are offered a health probe whose endpoint they may
+	// not know.
+	unknownTries = 12
 )
 
 // order is the endpoints of the models of which some are behind, in the order in which they are asked.
@@ -76,13 +79,16 @@ func (w *Worker) processHealthProbe(task *asynq.Task) error {
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
 	switch endpoint := w.catalog.Endpoints[probe.Endpoint]; {
-	case endpoint == nil:
-		w.log.Warn().Str("endpoint", probe.Endpoint).
-			Msg("a health probe was not made: this worker's configuration has no such endpoint, the scheduler's has")
 	case w.draining():
 		return &returned{why: "the worker shuts down"} // another one makes it
 	case w.late(probe):
 		w.log.Debug().Str("endpoint", probe.Endpoint).Msg("a health probe was not made: it has waited for too long")
+	case endpoint == nil:
+		if _, told := w.unknown.LoadOrStore(probe.Endpoint, true); !told {
+			w.log.Warn().Str("endpoint", probe.Endpoint).
+				Msg("this worker's configuration has no such endpoint, the scheduler's has: its health probes are left to other workers")
+		}
+		return &returned{in: probe.Every / unknownTries, why: "no such endpoint in this worker's configuration"}
 	default:
 		d := &delivery{worker: w, jobID: probe.TaskID()} // which Shutdown waits for
 		ctx, stop := context.WithCancelCause(w.alive)

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
-	"github.com/rs/zerolog"
 
 	"github.com/forebay-queue/forebay/worker/internal/asynqredis"
 )
@@ -40,16 +39,7 @@ func (w *Worker) serverConfig(queue string) asynq.Config {
 	config.ShutdownTimeout = w.config.DrainTimeout + 2*lastWrites
 	// Longer than the deliveries' own: asynq is to hear how they gave their jobs back.
 	config.BaseContext = func() context.Context { return w.writable }
-	config.Logger = asynqLog{w.log.With().Str("queue", queue).Logger()}
+	config.Logger = asynqLog{w.log.With().Str("queue", queue).Logger(), &w.asynqLines}
 	config.LogLevel = asynq.WarnLevel
 	return config
 }
-
-// asynqLog writes asynq's lines into the Worker's log.
-type asynqLog struct{ log zerolog.Logger }
-
-func (l asynqLog) Debug(args ...any) { l.log.Debug().Msgf("asynq: %v", args) }
-func (l asynqLog) Info(args ...any)  { l.log.Debug().Msgf("asynq: %v", args) }
-func (l asynqLog) Warn(args ...any)  { l.log.Warn().Msgf("asynq: %v", args) }
-func (l asynqLog) Error(args ...any) { l.log.Error().Msgf("asynq: %v", args) }
-func (l asynqLog) Fatal(args ...any) { l.log.Error().Msgf("asynq: %v", args) }

@@ -110,6 +110,10 @@ type Worker struct {
 	looking sync.Mutex
 	// order is what the health probes have changed in the order of the endpoints.
 	order atomic.Pointer[order]
+	// asynqLines are those that asynq logs, for all queues.
+	asynqLines repeats
+	// unknown are the endpoints of health probes that the catalog does not have, once that was told.
+	unknown sync.Map
 
 	// alive ends when running calls are to be given up, writable some seconds later.
 	alive    context.Context

@@ -15,15 +15,15 @@ func TestThresholdsAreToldInTheirOrder(t *testing.T) {
 		now, err := p.client.Time(ctx).Result()
 		require.NoError(t, err)
 		require.NoError(t, p.client.HSet(ctx, p.keys.BudgetDay(day), "told:80:all", now.UnixMilli()).Err())
-		hold, settled := p.hold(t, p.request(10*dollar)), make(chan struct{})
+		hold, settled := p.hold(t, p.request(10*dollar)), make(chan error)
 		go func() {
-			defer close(settled)
-			p.settle(t, hold, 10*dollar)
+			_, err := p.Settle(Settlement{Hold: *hold, Call: &CallCost{Model: "m", Nanos: 10 * dollar}})
+			settled <- err
 		}()
 		time.Sleep(100 * time.Millisecond)
 		assert.Empty(t, p.events(t), "it is not the first that was passed")
 		p.tell(ctx, day, []crossing{{percent: 80, scope: ScopeAll, spent: 8 * dollar}})
-		<-settled
+		require.NoError(t, <-settled)
 		assert.Equal(t, []string{"budget.80 all " + day, "budget.100 all " + day}, p.events(t))
 	})
 }
