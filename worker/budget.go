@@ -206,7 +206,8 @@ func (d *delivery) outOfBudget(route gate.Route) *conclusion {
 			Class: tasks.ClassDeferred, Code: "budget_exhausted",
 			Message: fmt.Sprintf("a call of %s may cost $%s, and of the daily budget of %s, $%s, $%s is spent and $%s held for calls that are out",
 				route.Model, usd(e.Amount), e.Scope, usd(e.Limit), usd(e.Spent), usd(e.Held)),
-			Hint: "raise the budget, or enqueue the job again on the next day",
+			Hint: "raise the budget of " + e.Scope.String() + ", set on_exhausted to defer (such jobs wait) or degrade (they take a cheaper model), or enqueue it under another id after " +
+				d.worker.catalog.Budget.NextDay(time.Now()),
 		}}
 	}
 	now := time.Now()

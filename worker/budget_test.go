@@ -191,6 +191,8 @@ func TestAnExhaustedBudgetMayFailJobs(t *testing.T) {
 		result := b.result(id)
 		assert.Equal(t, tasks.StatusFailed, result.Status)
 		assert.Equal(t, "budget_exhausted", result.Error.Code)
+		assert.Contains(t, result.Error.Hint, "set on_exhausted to defer")
+		assert.Contains(t, result.Error.Hint, "after 2000-01-02 00:00 UTC")
 		assert.Contains(t, result.Error.Message, "of the daily budget of tenant default, $0.001071, $0.0000")
 	}, func(c *catalog.Catalog) {
 		c.Budget.Tenants = map[string]float64{"default": 1.02 * worstCall}

@@ -216,10 +216,11 @@ func printCost(out io.Writer, reply costReply, now time.Time) error {
 		return err
 	}
 	fmt.Fprintf(out, "\nDearest: the same tokens with %s.\n\n", strings.Join(reply.Dearest, " or "))
-	return printScopes(out, reply.Budget, now)
+	return printScopes(out, reply, now)
 }
 
-func printScopes(out io.Writer, scopes []scopeStatus, now time.Time) error {
+func printScopes(out io.Writer, reply costReply, now time.Time) error {
+	scopes := reply.Budget
 	list := table(out)
 	row(list, "BUDGET OF TODAY", "LIMIT", "SPENT", "HELD", "LEFT")
 	for _, s := range scopes {
@@ -232,6 +233,12 @@ func printScopes(out io.Writer, scopes []scopeStatus, now time.Time) error {
 	if err := list.Flush(); err != nil || len(scopes) == 0 {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "\nThe next day begins at %s.\n", clock(scopes[0].NextDay, now))
+	next := scopes[0].NextDay
+	zone, err := time.LoadLocation(reply.TimeZone)
+	if err != nil {
+		return fmt.Errorf("load the budget's time zone: %w", err)
+	}
+	_, err = fmt.Fprintf(out, "\nThe next day begins at %s %s, in %s.\n",
+		next.In(zone).Format("2006-01-02 15:04"), reply.TimeZone, catalog.FormatDuration(next.Sub(now).Round(time.Minute)))
 	return err
 }

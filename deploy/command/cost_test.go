@@ -72,6 +72,7 @@ func TestCost(t *testing.T) {
 	text := run("cost").stdout
 	assert.Contains(t, text, "all jobs         $100.0000  $3.0000  $3.0000  $94.0000")
 	assert.Contains(t, text, "¥7.3000")
+	assert.Regexp(t, `\nThe next day begins at \d{4}-\d\d-\d\d 00:00 UTC, in (\d+h)?(\d+m)?\.\n$`, text)
 	assert.Contains(t, run("status", "--json").stdout, `"budget":[{"scope":"all"`)
 	assert.Contains(t, run("cost", "--day", "2020-02-29").stdout, "2020-02-29 (UTC)\n\nMODEL  CALLS  MAYBE BILLED")
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/pauses"
@@ -60,16 +61,35 @@ func examineBreakers(ctx context.Context, client *redis.Client, s *settings) ([]
 		if e.State == gate.StateClosed {
 			continue
 		}
-		hint := "it closes by itself when a probe is answered; see what the provider says, or `forebay breaker close " + e.Endpoint + "`"
-		if e.Forced {
-			hint = "somebody opened it; `forebay breaker close " + e.Endpoint + "` when it may be called"
-		}
+		why, hint := whyOpen(e)
 		findings = append(findings, finding{
 			Code: codeBreakerOpen, Level: levelWarning, Subject: e.label(),
-			Message: fmt.Sprintf("its breaker is %s, after %d failures in a row", e.breaker(time.Now()), e.ConsecutiveFailures), Hint: hint,
+			Message: "its breaker is " + e.breaker(time.Now()) + ": " + why, Hint: hint,
 		})
 	}
 	return findings, nil
+}
+
+// whyOpen says why a breaker is not closed, and what to do.
+func whyOpen(e endpointStatus) (why, hint string) {
+	closing := "; then `forebay breaker close " + e.Endpoint + "`, or wait for its probe"
+	if e.Forced {
+		return "somebody opened it by hand", "`forebay breaker close " + e.Endpoint + "` when it may be called"
+	}
+	switch tasks.Class(e.Cause) { //nolint:exhaustive // the classes that open a breaker at once; all others are counted
+	case tasks.ClassAuth:
+		return "the key of account " + e.Account + " was refused", "put a key that is valid where the account's key_env or key_file says, and start the workers anew" + closing
+	case tasks.ClassQuota:
+		return "the account " + e.Account + " has no money or quota left", "pay in at the provider, or raise its quota" + closing
+	case tasks.ClassMisconfigured:
+		return "what answers there is no such API: a redirect, a page, or a path that does not exist", "set the endpoint's url and proxy right in the configuration, and start the workers anew" + closing
+	case "slow":
+		return "too many of its calls were slower than breaker.slow_call", "look at the provider's latency; it closes by itself when a probe is answered fast"
+	}
+	if e.ConsecutiveFailures == 0 {
+		return "too many of its calls failed", "it closes by itself when a probe is answered; see what the provider says"
+	}
+	return plural(int(e.ConsecutiveFailures), "failure") + " in a row", "it closes by itself when a probe is answered; see what the provider says, or `forebay breaker close " + e.Endpoint + "`"
 }
 
 func examineDead(ctx context.Context, client *redis.Client, s *settings) ([]finding, error) {

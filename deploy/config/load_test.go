@@ -105,7 +105,7 @@ func TestParseRefuses(t *testing.T) {
 		},
 		"duration": {
 			"timeout: 30s", "timeout: 30 seconds",
-			"forebay.yaml:9:14: endpoints.relay.timeout: must be a duration such as 30s, 5m or 1h30m",
+			"forebay.yaml:9:14: endpoints.relay.timeout: must be a duration such as 30s, 5m or 1h30m, got \"30 seconds\"",
 		},
 		"true or false": {
 			"timeout: 30s", "simulated: yes",
@@ -222,13 +222,17 @@ func TestParseRefuses(t *testing.T) {
 			"accounts:", "redis: {url: redis://r:6379, url_env: REDIS_URL, password_env: P, password_file: /p, prefix: 'a{b}'}\naccounts:",
 			"forebay.yaml:1:39: redis.url_env: stands beside url; give one of them\n" +
 				"forebay.yaml:1:82: redis.password_file: stands beside password_env; give one of them\n" +
-				"forebay.yaml:1:94: redis.prefix: must be 1 to 64 characters of A-Z a-z 0-9 _ . : -",
+				"forebay.yaml:1:94: redis.prefix: must be 1 to 64 characters of A-Z a-z 0-9 _ . : -, got \"a{b}\"",
+		},
+		"a switch in YAML's words": {
+			"accounts:", "health: {probes: false}\naccounts:",
+			"forebay.yaml:1:18: health.probes: must be on or off, not true or false",
 		},
 		"listen": {
 			"accounts:", "http: {listen: '8080'}\nlog: {level: loud, format: xml}\naccounts:",
-			"forebay.yaml:1:16: http.listen: must be an address and port such as 127.0.0.1:8080, or off\n" +
-				"forebay.yaml:2:14: log.level: must be debug, info, warn or error\n" +
-				"forebay.yaml:2:28: log.format: must be auto, console or json",
+			"forebay.yaml:1:16: http.listen: must be an address and port such as 127.0.0.1:8080, or off, got \"8080\"\n" +
+				"forebay.yaml:2:14: log.level: must be debug, info, warn or error, got \"loud\"\n" +
+				"forebay.yaml:2:28: log.format: must be auto, console or json, got \"xml\"",
 		},
 	}
 	for name, row := range rows {

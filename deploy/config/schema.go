@@ -258,7 +258,7 @@ func (s *schema) duration(node ast.Node, path []string) {
 		return
 	}
 	if _, err := time.ParseDuration(text.Value); err != nil {
-		s.refuse(node, path, "must be a duration such as 30s, 5m or 1h30m")
+		s.refuse(node, path, "must be a duration such as 30s, 5m or 1h30m, got %q", cut(text.Value))
 	}
 }
 
@@ -270,8 +270,12 @@ func (s *schema) scalar(node ast.Node, typ reflect.Type, path []string) {
 		switch node.(type) {
 		case *ast.StringNode, *ast.LiteralNode:
 			good = true
-		case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
+		case *ast.IntegerNode, *ast.FloatNode:
 			want = "a text in quotes"
+		case *ast.BoolNode:
+			if want = allowed[pattern(path)]; want == "" {
+				want = "a text in quotes"
+			}
 		}
 	case reflect.Bool:
 		want = "true or false"
@@ -301,6 +305,15 @@ func (s *schema) scalar(node ast.Node, typ reflect.Type, path []string) {
 	} else if !good {
 		s.refuse(node, path, "must be %s, not %s", want, describe(node))
 	}
+}
+
+// cut is what an error repeats of a text.
+func cut(text string) string {
+	const longest = 40
+	if runes := []rune(text); len(runes) > longest {
+		return string(runes[:longest]) + "..."
+	}
+	return text
 }
 
 // bareDigits tells of a whole number that is too large for the YAML library, which takes it for a text.

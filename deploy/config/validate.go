@@ -65,13 +65,13 @@ func (f *File) validate() error {
 	problems = append(problems, f.Redis.validate()...)
 	problems = append(problems, f.validateWorker()...)
 	if f.HTTP.Listen != Off && !validListen(f.HTTP.Listen) {
-		problems = append(problems, refuse("must be an address and port such as 127.0.0.1:8080, or off", "http", "listen"))
+		problems = append(problems, refuse(fmt.Sprintf("must be an address and port such as 127.0.0.1:8080, or off, got %q", f.HTTP.Listen), "http", "listen"))
 	}
 	if levels := []string{"debug", "info", "warn", "error"}; !slices.Contains(levels, f.Log.Level) {
-		problems = append(problems, refuse("must be debug, info, warn or error", "log", "level"))
+		problems = append(problems, refuse(fmt.Sprintf("must be debug, info, warn or error, got %q", f.Log.Level), "log", "level"))
 	}
 	if formats := []string{"auto", "console", "json"}; !slices.Contains(formats, f.Log.Format) {
-		problems = append(problems, refuse("must be auto, console or json", "log", "format"))
+		problems = append(problems, refuse(fmt.Sprintf("must be auto, console or json, got %q", f.Log.Format), "log", "format"))
 	}
 	problems = append(problems, f.Health.validate()...)
 	return errors.Join(problems...)
@@ -80,7 +80,7 @@ func (f *File) validate() error {
 func (h Health) validate() []error {
 	var problems []error
 	if h.Probes != On && h.Probes != Off {
-		problems = append(problems, refuse("must be on or off", "health", "probes"))
+		problems = append(problems, refuse(fmt.Sprintf("must be on or off, got %q", h.Probes), "health", "probes"))
 	}
 	if h.Interval < minInterval || h.Interval > maxInterval {
 		problems = append(problems, refuse(fmt.Sprintf("must be %s to %s, got %s", catalog.FormatDuration(minInterval),
@@ -113,7 +113,7 @@ func (r Redis) validate() []error {
 		problems = append(problems, refuse("stands beside password_env; give one of them", "redis", "password_file"))
 	}
 	if !prefixPattern.MatchString(r.Prefix) {
-		problems = append(problems, refuse("must be 1 to 64 characters of A-Z a-z 0-9 _ . : -", "redis", "prefix"))
+		problems = append(problems, refuse(fmt.Sprintf("must be 1 to 64 characters of A-Z a-z 0-9 _ . : -, got %q", r.Prefix), "redis", "prefix"))
 	}
 	return problems
 }

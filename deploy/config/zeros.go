@@ -50,6 +50,9 @@ var allowed = map[string]string{
 	"retry.try_backoff":         "1ms to 1m",
 }
 
+// unset is what the fields may hold that have no default, and of which one that is written out as nothing is out of it.
+var unset = map[string]string{"accounts.*.plan": "free, basic, pro or enterprise"}
+
 // zeros finds the paths of what is written out as 0, 0s or "". It is asked before the defaults are filled in.
 func (f *File) zeros() [][]string {
 	var found [][]string
@@ -69,7 +72,11 @@ func (f *File) zeros() [][]string {
 func (f *File) replaced(zeros [][]string) []Problem {
 	var problems []Problem
 	for _, path := range zeros {
-		if now, ok := fieldAt(reflect.ValueOf(f).Elem(), path); ok && !now.IsZero() {
+		now, ok := fieldAt(reflect.ValueOf(f).Elem(), path)
+		switch may, optional := unset[pattern(path)]; {
+		case ok && optional:
+			problems = append(problems, f.problem(path, fmt.Sprintf("must be %s, got nothing; leave it out for none", may)))
+		case ok && !now.IsZero():
 			problems = append(problems, f.problem(path, fmt.Sprintf("must be %s, got %s; leave it out for the default, %s",
 				cmp.Or(allowed[pattern(path)], "something"), written(reflect.Zero(now.Type())), written(now))))
 		}

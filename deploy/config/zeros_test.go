@@ -21,7 +21,7 @@ func TestWrittenZeros(t *testing.T) {
 	const text = `redis: {prefix: ""}
 worker: {slots: 0, drain_timeout: 0s}
 accounts:
-  own: {key_env: OWN_KEY, cny_per_usd: 0, key_shape: {min_length: 0}}
+  own: {key_env: OWN_KEY, cny_per_usd: 0, key_shape: {min_length: 0}, plan: ''}
 endpoints:
   gpu: {account: own, url: "http://127.0.0.1:8000/v1", region: "", priority: 1, auth: "", timeout: 0h0m, tries: 00, latency_threshold: 0s}
 models:
@@ -36,6 +36,7 @@ defaults: {max_retries: 0, retention: -0s}
 		`f:2:17: worker.slots: must be 1 to 10000, got 0; leave it out for the default, 16`,
 		`f:2:35: worker.drain_timeout: must be 1s to 2h, got 0s; leave it out for the default, 2m`,
 		`f:4:40: accounts.own.cny_per_usd: must be more than 0 and at most 1000, got 0; leave it out for the default, 7.3`,
+		`f:4:77: accounts.own.plan: must be free, basic, pro or enterprise, got nothing; leave it out for none`,
 		`f:6:87: endpoints.gpu.auth: must be bearer, api-key or none, got nothing; leave it out for the default, bearer`,
 		`f:6:100: endpoints.gpu.timeout: must be 1s to 1h, got 0s; leave it out for the default, 1m`,
 		`f:6:113: endpoints.gpu.tries: must be 1 to 10, got 0; leave it out for the default, 1`,

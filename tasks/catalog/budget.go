@@ -61,7 +61,7 @@ func (l DailyLimit) String() string {
 	if l == Unlimited {
 		return Off
 	}
-	return strconv.FormatFloat(float64(l), 'g', -1, 64)
+	return strconv.FormatFloat(float64(l), 'f', -1, 64)
 }
 
 // OnExhausted says what becomes of a job that the budget has no room for.
@@ -95,7 +95,7 @@ func (b *Budget) fillDefaults() {
 func (v *validation) budget() {
 	budget := v.catalog.Budget
 	if daily := float64(budget.DailyUSD); budget.DailyUSD != Unlimited && !(daily > 0 && daily <= maxUSD) {
-		v.refuse(at("budget", "daily_usd"), "must be more than 0 and at most %d US dollars, or %s", maxUSD, Off)
+		v.refuse(at("budget", "daily_usd"), "must be more than 0 and at most %d US dollars, or %s, got %s", maxUSD, Off, budget.DailyUSD)
 	}
 	v.budgetLimits("tenants", budget.Tenants, nil)
 	v.budgetLimits("task_types", budget.TaskTypes, sortedNames(v.catalog.TaskTypes))
@@ -117,7 +117,7 @@ func (v *validation) budgetLimits(field string, limits map[string]float64, known
 		case known != nil && !slices.Contains(known, name):
 			v.refuse(path, "%s", unknown("task type", name, known))
 		case !(limit >= 0 && limit <= maxUSD):
-			v.refuse(path, "must be 0 to %d US dollars; leave it out for no limit", maxUSD)
+			v.refuse(path, "must be 0 to %d US dollars, got %s; leave it out for no limit", maxUSD, DailyLimit(limit))
 		}
 	}
 }
@@ -126,7 +126,7 @@ func (v *validation) onExhausted(path []string, given OnExhausted) {
 	switch given {
 	case Defer, Degrade, Fail:
 	default:
-		v.refuse(path, "must be defer, degrade or fail")
+		v.refuse(path, "must be defer, degrade or fail, got %q", given)
 	}
 }
 
@@ -143,6 +143,11 @@ type Day struct {
 	// Name is its date, YYYY-MM-DD.
 	Name         string
 	Begins, Ends time.Time
+}
+
+// NextDay is when the day that holds a time ends, as users read it: in the budget's zone, with its name.
+func (b Budget) NextDay(of time.Time) string {
+	return b.Day(of).Ends.Format("2006-01-02 15:04") + " " + b.TimeZone
 }
 
 // Day is the day of the budget that holds a time. One that has not passed Validate has the days of UTC.

@@ -25,14 +25,14 @@ func TestTheBudgetHasDefaults(t *testing.T) {
 func TestValidateRefusesBudgets(t *testing.T) {
 	t.Parallel()
 	for want, breakIt := range map[string]func(*catalog.Catalog){
-		"budget.daily_usd: must be more than 0 and at most 1000000 US dollars, or off":                     func(c *catalog.Catalog) { c.Budget.DailyUSD = -1 },
-		"budget.tenants.acme: must be 0 to 1000000 US dollars; leave it out for no limit":                  func(c *catalog.Catalog) { c.Budget.Tenants = map[string]float64{"acme": 2e6} },
+		"budget.daily_usd: must be more than 0 and at most 1000000 US dollars, or off, got -1":             func(c *catalog.Catalog) { c.Budget.DailyUSD = -1 },
+		"budget.tenants.acme: must be 0 to 1000000 US dollars, got 2000000; leave it out for no limit":     func(c *catalog.Catalog) { c.Budget.Tenants = map[string]float64{"acme": 2e6} },
 		"budget.tenants.a b: a name must be 1 to 64 characters of A-Z a-z 0-9 _ . -":                       func(c *catalog.Catalog) { c.Budget.Tenants = map[string]float64{"a b": 1} },
 		`budget.task_types.summery: no task type "summery", did you mean "summary"?`:                       func(c *catalog.Catalog) { c.Budget.TaskTypes = map[string]float64{"summery": 1} },
 		`budget.time_zone: must be a name of the IANA database, such as Europe/Berlin, got "Local"`:        func(c *catalog.Catalog) { c.Budget.TimeZone = "Local" },
 		`budget.time_zone: must be a name of the IANA database, such as Europe/Berlin, got "Mars/Olympus"`: func(c *catalog.Catalog) { c.Budget.TimeZone = "Mars/Olympus" },
-		"budget.on_exhausted: must be defer, degrade or fail":                                              func(c *catalog.Catalog) { c.Budget.OnExhausted = "stop" },
-		"task_types.summary.on_budget_exhausted: must be defer, degrade or fail":                           func(c *catalog.Catalog) { c.TaskTypes["summary"].OnBudgetExhausted = "stop" },
+		"budget.on_exhausted: must be defer, degrade or fail, got \"stop\"":                                func(c *catalog.Catalog) { c.Budget.OnExhausted = "stop" },
+		"task_types.summary.on_budget_exhausted: must be defer, degrade or fail, got \"stop\"":             func(c *catalog.Catalog) { c.TaskTypes["summary"].OnBudgetExhausted = "stop" },
 	} {
 		c := valid(t)
 		breakIt(c)

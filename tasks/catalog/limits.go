@@ -119,6 +119,15 @@ func (v *validation) limits(path []string, limits Limits, byModel map[string]Lim
 	}
 }
 
+// servedLimits refuses what an endpoint says of models that it does not serve.
+func (v *validation) servedLimits(path []string, endpoint *Endpoint) {
+	for _, model := range slices.Sorted(maps.Keys(endpoint.ModelLimits)) {
+		if _, named := v.catalog.Models[model]; named && !endpoint.serves(model) {
+			v.refuse(below(path, "model_limits", model), "the endpoint does not serve %s; list it under its models, or remove the limits", model)
+		}
+	}
+}
+
 func (v *validation) someLimits(path []string, limits Limits) {
 	v.number(below(path, "requests_per_minute"), limits.RequestsPerMinute, 0, maxPerMinute)
 	v.number(below(path, "tokens_per_minute"), limits.TokensPerMinute, 0, maxPerMinute)

@@ -104,7 +104,7 @@ func (v *validation) prices() {
 				v.price(below(path, "input"), model.Input, "input")
 			}
 			if !fieldPattern.MatchString(model.MaxTokensField) {
-				v.refuse(below(path, "max_tokens_field"), "must be the name of a field of the request, such as max_tokens or max_completion_tokens")
+				v.refuse(below(path, "max_tokens_field"), "must be the name of a field of the request, such as max_tokens or max_completion_tokens, got %q", model.MaxTokensField)
 			}
 		case tasks.KindEmbedding:
 			v.price(below(path, "input"), model.Input, "input")
@@ -112,10 +112,10 @@ func (v *validation) prices() {
 				v.refuse(below(path, "output"), "an embedding model has no output tokens; give its price as input")
 			}
 		default:
-			v.refuse(below(path, "kind"), "must be chat or embedding")
+			v.refuse(below(path, "kind"), "must be chat or embedding, got %q", model.Kind)
 		}
 		if model.ContextWindow < 0 {
-			v.refuse(below(path, "context_window"), "must not be negative; 0 is unknown")
+			v.refuse(below(path, "context_window"), "must not be negative, got %d; 0 is unknown", model.ContextWindow)
 		}
 	})
 }
@@ -125,7 +125,7 @@ func (v *validation) price(path []string, price *float64, what string) {
 	case price == nil:
 		v.refuse(path, "the model has no price; give US dollars per million %s tokens, or an explicit 0 if it is free", what)
 	case math.IsNaN(*price) || math.IsInf(*price, 0) || *price < 0:
-		v.refuse(path, "must be US dollars per million %s tokens, 0 or more", what)
+		v.refuse(path, "must be US dollars per million %s tokens, 0 or more, got %g", what, *price)
 	}
 }
 
@@ -336,7 +336,7 @@ func (v *validation) accounts() {
 		}
 		v.number(below(path, "key_shape", "min_length"), account.KeyShape.MinLength, 0, maxKeyBytes)
 		if !(account.CNYPerUSD > 0 && account.CNYPerUSD <= 1000) {
-			v.refuse(below(path, "cny_per_usd"), "must be more than 0 and at most 1000")
+			v.refuse(below(path, "cny_per_usd"), "must be more than 0 and at most 1000, got %g", account.CNYPerUSD)
 		}
 		v.plan(path, account.Plan)
 		v.limits(path, account.Limits, account.ModelLimits)

@@ -59,7 +59,7 @@ func (v *validation) endpoints() {
 			v.refuse(field("region"), "must be the name of a region, such as eu-west-1")
 		}
 		if endpoint.Priority < 1 {
-			v.refuse(field("priority"), "must be 1 or more, the smallest is asked first")
+			v.refuse(field("priority"), "must be 1 or more, got %d; the smallest is asked first", endpoint.Priority)
 		}
 		v.duration(field("timeout"), endpoint.Timeout, time.Second, time.Hour)
 		v.number(field("tries"), endpoint.Tries, 1, maxTries)
@@ -67,13 +67,14 @@ func (v *validation) endpoints() {
 		switch endpoint.Auth {
 		case AuthBearer, AuthAPIKey, AuthNone:
 		default:
-			v.refuse(field("auth"), "must be bearer, api-key or none")
+			v.refuse(field("auth"), "must be bearer, api-key or none, got %q", endpoint.Auth)
 		}
 		v.served(field("models"), endpoint.Models)
 		v.headers(field("headers"), endpoint.Headers)
 		v.query(field("query"), endpoint.Query)
 		v.proxy(field("proxy"), endpoint.Proxy)
 		v.limits(path, endpoint.Limits, endpoint.ModelLimits)
+		v.servedLimits(path, endpoint)
 	})
 }
 

@@ -84,7 +84,7 @@ func TestValidateRefuses(t *testing.T) {
 		},
 		"no priority": {
 			func(c *catalog.Catalog) { c.Endpoints["relay-a"].Priority = 0 },
-			"endpoints.relay-a.priority: must be 1 or more, the smallest is asked first",
+			"endpoints.relay-a.priority: must be 1 or more, got 0; the smallest is asked first",
 		},
 		"timeout too long": {
 			func(c *catalog.Catalog) { c.Endpoints["relay-a"].Timeout = 2 * time.Hour },
@@ -100,7 +100,7 @@ func TestValidateRefuses(t *testing.T) {
 		},
 		"unknown auth": {
 			func(c *catalog.Catalog) { c.Endpoints["relay-a"].Auth = "basic" },
-			"endpoints.relay-a.auth: must be bearer, api-key or none",
+			"endpoints.relay-a.auth: must be bearer, api-key or none, got \"basic\"",
 		},
 		"serves an unknown model": {
 			func(c *catalog.Catalog) { c.Endpoints["local"].Models["minni"] = "x" },
@@ -170,7 +170,7 @@ func TestValidateRefuses(t *testing.T) {
 		},
 		"rate of an account": {
 			func(c *catalog.Catalog) { c.Accounts["relay"].CNYPerUSD = math.NaN() },
-			"accounts.relay.cny_per_usd: must be more than 0 and at most 1000",
+			"accounts.relay.cny_per_usd: must be more than 0 and at most 1000, got NaN",
 		},
 		"no price": {
 			func(c *catalog.Catalog) { c.Models["mini"].Output, c.Models["mini"].Input = nil, nil },
@@ -182,15 +182,15 @@ func TestValidateRefuses(t *testing.T) {
 		},
 		"negative price": {
 			func(c *catalog.Catalog) { c.Models["large"].Output = new(-1.0) },
-			"models.large.output: must be US dollars per million output tokens, 0 or more",
+			"models.large.output: must be US dollars per million output tokens, 0 or more, got -1",
 		},
 		"infinite price": {
 			func(c *catalog.Catalog) { c.Models["large"].Output = new(math.Inf(1)) },
-			"models.large.output: must be US dollars per million output tokens, 0 or more",
+			"models.large.output: must be US dollars per million output tokens, 0 or more, got +Inf",
 		},
 		"kind": {
 			func(c *catalog.Catalog) { c.Models["larger"].Kind = "image" },
-			"models.larger.kind: must be chat or embedding",
+			"models.larger.kind: must be chat or embedding, got \"image\"",
 		},
 		"name of a model": {
 			func(c *catalog.Catalog) { c.Models["a b"] = &catalog.Model{Output: new(0.0)} },
@@ -273,6 +273,14 @@ func TestValidateRefuses(t *testing.T) {
 		"backoff": {
 			func(c *catalog.Catalog) { c.Retry.BackoffBase, c.Retry.BackoffMax = time.Minute, time.Second },
 			"retry.backoff_max: must not be shorter than backoff_base, which is 1m",
+		},
+		"limits of a model that is not served": {
+			func(c *catalog.Catalog) {
+				endpoint := c.Endpoints["relay-a"]
+				endpoint.Models = catalog.ServedModels{"large": "large"}
+				endpoint.ModelLimits = map[string]catalog.Limits{"larger": {Concurrency: 1}, "large": {Concurrency: 1}}
+			},
+			"endpoints.relay-a.model_limits.larger: the endpoint does not serve larger; list it under its models, or remove the limits",
 		},
 		"nothing at all": {
 			func(c *catalog.Catalog) { *c = catalog.Catalog{} },
