@@ -123,19 +123,14 @@ func (g *Gate) Admit(ctx context.Context, route Route, ask Ask) (Admission, erro
 
 // admitAll asks for several attempts on one route in one script.
 func (g *Gate) admitAll(ctx context.Context, route Route, asks []Ask) ([]Admission, error) {
-	scopes := g.scopes(route)
-	keys := limitKeys([]string{
-		g.keys.Endpoint(route.Account, route.Endpoint),
-		g.keys.ModelLimits(route.Account, route.Model),
-		g.keys.EndpointModelLimits(route.Account, route.Endpoint, route.Model),
-	}, scopes)
-	args := limitArguments([]any{len(scopes), milliseconds(*g.settings.Ramp), horizon.Microseconds()}, scopes)
+	known := g.known(route)
+	scopes, args := known.scopes, known.admitArgs
 	for _, ask := range asks {
 		args = append(args, ask.Token, milliseconds(ask.Lease), milliseconds(patience(ask.Priority)), ask.Tokens,
 			rank(ask.Priority), grown(ask.Waited).Microseconds(), min(ask.MaxWait, longestWait).Microseconds())
 	}
 	asked := time.Now()
-	reply, err := admitScript.Run(ctx, g.client, keys, args...).Slice()
+	reply, err := admitScript.Run(ctx, g.client, known.admitKeys, args...).Slice()
 	if err != nil {
 		return nil, fmt.Errorf("admit %s: ask Redis: %w", route, err)
 	}
@@ -180,7 +175,7 @@ func (g *Gate) Ticket(ctx context.Context, refused Admission) (time.Duration, er
 
 var errReply = errors.New("unexpected reply of the script; do all workers run the same build?")
 
-// parseAdmissions reads {generation, cause, {granted 0|1, reason, wait_ms, scope, ticket_ms, slot_us, probe 0|1}...}.
+// parseAdmissions reads {generation, cause, one for each call}.
 func parseAdmissions(reply []any, asks, scopes int) ([]Admission, error) {
 	if len(reply) != asks+2 {
 		return nil, fmt.Errorf("%w (%d values)", errReply, len(reply))
@@ -205,27 +200,36 @@ func parseAdmissions(reply []any, asks, scopes int) ([]Admission, error) {
 	return admissions, nil
 }
 
+// parseAdmission reads 0 or {wait_ms, reason, scope, probe 0|1} of a grant, {reason, wait_ms, scope, ticket_ms, slot_us}
+// of a refusal.
 func parseAdmission(reply any, scopes int) (Admission, error) {
+	if wait, atOnce := reply.(int64); atOnce && wait == 0 {
+		return Admission{Granted: true}, nil
+	}
 	values, _ := reply.([]any)
-	if len(values) != 7 {
-		return Admission{}, fmt.Errorf("%w (%v)", errReply, reply)
+	switch len(values) {
+	case 4:
+		wait, ok1 := values[0].(int64)
+		reason, ok2 := values[1].(string)
+		scope, ok3 := values[2].(int64)
+		probe, ok4 := values[3].(int64)
+		if ok1 && ok2 && ok3 && ok4 && (reason == "") == (wait == 0) && scope >= 0 && int(scope) <= scopes {
+			return Admission{
+				Granted: true, Reason: Reason(reason), StartIn: time.Duration(wait) * time.Millisecond, scope: int(scope), Probe: probe == 1,
+			}, nil
+		}
+	case 5:
+		reason, ok1 := values[0].(string)
+		wait, ok2 := values[1].(int64)
+		scope, ok3 := values[2].(int64)
+		ticket, ok4 := values[3].(int64)
+		slot, ok5 := values[4].(int64)
+		if ok1 && ok2 && ok3 && ok4 && ok5 && reason != "" && scope >= 0 && int(scope) <= scopes {
+			return Admission{
+				Reason: Reason(reason), RetryIn: time.Duration(wait) * time.Millisecond, TicketIn: time.Duration(ticket) * time.Millisecond,
+				scope: int(scope), slot: time.Duration(slot) * time.Microsecond,
+			}, nil
+		}
 	}
-	granted, ok1 := values[0].(int64)
-	reason, ok2 := values[1].(string)
-	wait, ok3 := values[2].(int64)
-	scope, ok4 := values[3].(int64)
-	ticket, ok5 := values[4].(int64)
-	slot, ok6 := values[5].(int64)
-	probe, ok7 := values[6].(int64)
-	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 || !ok7 || (reason == "") != (granted == 1 && wait == 0) || scope < 0 || int(scope) > scopes {
-		return Admission{}, fmt.Errorf("%w (%v)", errReply, values)
-	}
-	admission := Admission{Granted: granted == 1, Reason: Reason(reason), Probe: probe == 1, scope: int(scope)}
-	if admission.Granted {
-		admission.StartIn = time.Duration(wait) * time.Millisecond
-	} else {
-		admission.RetryIn, admission.TicketIn = time.Duration(wait)*time.Millisecond, time.Duration(ticket)*time.Millisecond
-		admission.slot = time.Duration(slot) * time.Microsecond
-	}
-	return admission, nil
+	return Admission{}, fmt.Errorf("%w (%v)", errReply, reply)
 }

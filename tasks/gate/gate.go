@@ -65,7 +65,7 @@ type Gate struct {
 	keys     keyspace.Keyspace
 	catalog  *catalog.Catalog
 	settings catalog.Breaker
-	limited  sync.Map // Route to []scope
+	routes   sync.Map // Route to *known
 
 	admissions *gather.Group[Route, Ask, Admission]
 	reports    *gather.Group[Route, Outcome, Transition]

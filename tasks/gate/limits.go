@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -61,18 +62,49 @@ type scope struct {
 	args             [5]any    // as scripts take them
 }
 
-// scopes are those that limit the route; none without a catalog that knows it.
-func (g *Gate) scopes(route Route) []scope {
-	if known, found := g.limited.Load(route); found {
-		return known.([]scope) //nolint:forcetypeassert // nothing else is stored
+// known is what is known of a route: the scopes that limit it, and what the scripts take for every call on it. The slices
+// have no room, so that whoever appends to them has a copy.
+type known struct {
+	scopes                []scope
+	admitKeys, settleKeys []string
+	admitArgs, settleArgs []any
+}
+
+func (g *Gate) known(route Route) *known {
+	if stored, found := g.routes.Load(route); found {
+		return stored.(*known) //nolint:forcetypeassert // nothing else is stored
 	}
+	k := &known{scopes: g.newScopes(route)}
+	endpoint := g.keys.Endpoint(route.Account, route.Endpoint)
+	cooldown := g.keys.ModelLimits(route.Account, route.Model)
+	notServed := g.keys.EndpointModelLimits(route.Account, route.Endpoint, route.Model)
+	k.admitKeys = limitKeys([]string{endpoint, cooldown, notServed}, k.scopes)
+	k.settleKeys = limitKeys([]string{
+		endpoint, g.keys.EndpointSettled(route.Account, route.Endpoint), cooldown, notServed,
+	}, k.scopes)
+	b, rates := g.settings, time.Duration(0)
+	if b.FailureRate > 0 || b.SlowRate > 0 {
+		rates = b.Window
+	}
+	k.admitArgs = limitArguments([]any{len(k.scopes), milliseconds(*b.Ramp), horizon.Microseconds()}, k.scopes)
+	k.settleArgs = limitArguments([]any{
+		len(k.scopes), said(k.scopes), b.Failures, remembered, milliseconds(b.RecoveryMax), milliseconds(*b.Ramp),
+		milliseconds(rates), b.MinCalls, b.FailureRate, b.SlowCall.Microseconds(), b.SlowRate,
+	}, k.scopes)
+	g.routes.Store(route, k)
+	return k
+}
+
+// scopes are those that limit the route; none without a catalog that knows it.
+func (g *Gate) scopes(route Route) []scope { return g.known(route).scopes }
+
+func (g *Gate) newScopes(route Route) []scope {
 	var scopes []scope
 	if endpoint := g.catalog.Endpoints[route.Endpoint]; endpoint != nil {
 		for _, limits := range g.catalog.LimitsFor(endpoint, route.Model) {
 			scopes = append(scopes, g.newScope(limits))
 		}
 	}
-	g.limited.Store(route, scopes)
 	return scopes
 }
 
@@ -95,15 +127,18 @@ func limitKeys(keys []string, scopes []scope) []string {
 	for i := range scopes {
 		keys = append(keys, scopes[i].keys[:]...)
 	}
-	return keys
+	return slices.Clip(keys)
 }
 
-// limitArguments are the five that scripts take of each scope.
+// limitArguments are the five that scripts take of each scope. All are texts, so that they are written but once.
 func limitArguments(args []any, scopes []scope) []any {
 	for i := range scopes {
 		args = append(args, scopes[i].args[:]...)
 	}
-	return args
+	for i := range args {
+		args[i] = fmt.Sprint(args[i])
+	}
+	return slices.Clip(args)
 }
 
 // micros writes us with as many digits as a script needs: a token of a large limit is a part of one.

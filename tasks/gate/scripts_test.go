@@ -13,7 +13,7 @@ import (
 var (
 	documented = regexp.MustCompile(`^-- ((?:KEYS|ARGV)\[\d+(?:\.\.)?\])`)
 	used       = regexp.MustCompile(`(?:KEYS|ARGV)\[\d+\]`)
-	usedRest   = regexp.MustCompile(`unpack\((KEYS|ARGV), (\d+)\)`)
+	usedRest   = regexp.MustCompile(`(?:unpack\(| = )(KEYS|ARGV), (\d+)\b`)
 )
 
 // A script's header is its contract: what it documents is what the body takes, once, before anything else.
@@ -67,31 +67,32 @@ func splitHeader(source string) (header, body []string) {
 
 func TestUnexpectedRepliesAreErrors(t *testing.T) {
 	t.Parallel()
-	fine := []any{int64(1), "", int64(0), int64(0), int64(0), int64(0), int64(0)}
-	_, err := parseAdmissions([]any{int64(3), "", fine}, 1, 0)
+	refused := []any{"requests", int64(9), int64(1), int64(9), int64(9)}
+	_, err := parseAdmissions([]any{int64(3), "", int64(0), []any{int64(0)}, refused}, 3, 1)
 	require.NoError(t, err)
 	for _, reply := range [][]any{
 		{},
 		{int64(3), ""},
-		{"3", "", fine},
-		{int64(3), "", fine, fine},
-		{int64(3), "", "fine"},
-		{int64(3), "", fine[:6]},
-		{int64(3), "", []any{"1", "", int64(0), int64(0), int64(0), int64(0), int64(0)}},
-		{int64(3), "", []any{int64(1), "cooldown", int64(0), int64(0), int64(0), int64(0), int64(0)}},
-		{int64(3), "", []any{int64(0), "", int64(0), int64(0), int64(0), int64(0), int64(0)}},
-		{int64(3), "", []any{int64(0), "requests", int64(9), int64(1), int64(9), int64(9), int64(0)}},
-		{int64(3), "", []any{int64(1), "", nil, int64(0), int64(0), int64(0), int64(0)}},
+		{"3", "", int64(0)},
+		{int64(3), "", int64(0), int64(0)},
+		{int64(3), "", "0"},
+		{int64(3), "", []any{}},
+		{int64(3), "", []any{"0"}},
+		{int64(3), "", refused[:4]},
+		{int64(3), "", refused}, // there is no such scope
+		{int64(3), "", []any{"", int64(9), int64(0), int64(9), int64(9)}},
+		{int64(3), "", []any{"cooldown", nil, int64(0), int64(0), int64(0)}},
 	} {
 		_, err := parseAdmissions(reply, 1, 0)
 		assert.ErrorIs(t, err, errReply, "%v", reply)
 	}
-	for _, reply := range [][]any{
-		{},
-		{"counted", "", "7"},
-		{"counted", "opened", int64(7), int64(2)},
-		{"counted", "opened", int64(7), int64(0)},
-		{"counted", "opened", int64(7), "1"},
+	for _, reply := range []any{
+		"7",
+		[]any{},
+		[]any{"counted", "", "7"},
+		[]any{"counted", "opened", int64(7), int64(2)},
+		[]any{"counted", "opened", int64(7), int64(0)},
+		[]any{"counted", "opened", int64(7), "1"},
 	} {
 		_, err := parseTransition(reply, []string{"one"})
 		assert.ErrorIs(t, err, errReply, "%v", reply)

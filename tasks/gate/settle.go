@@ -164,21 +164,8 @@ func (o Outcome) validate() error {
 
 // settleArguments are those of settle.lua, and the account's other endpoints.
 func (g *Gate) settleArguments(route Route, outcomes []Outcome) (keys []string, args []any, others []string) {
-	scopes, b := g.scopes(route), g.settings
-	keys = limitKeys([]string{
-		g.keys.Endpoint(route.Account, route.Endpoint),
-		g.keys.EndpointSettled(route.Account, route.Endpoint),
-		g.keys.ModelLimits(route.Account, route.Model),
-		g.keys.EndpointModelLimits(route.Account, route.Endpoint, route.Model),
-	}, scopes)
-	rates := time.Duration(0)
-	if b.FailureRate > 0 || b.SlowRate > 0 {
-		rates = b.Window
-	}
-	args = limitArguments([]any{
-		len(scopes), said(scopes), b.Failures, remembered, milliseconds(b.RecoveryMax), milliseconds(*b.Ramp),
-		milliseconds(rates), b.MinCalls, b.FailureRate, b.SlowCall.Microseconds(), b.SlowRate,
-	}, scopes)
+	known := g.known(route)
+	keys, args = known.settleKeys, known.settleArgs
 	for _, o := range outcomes {
 		args = append(args, o.Token, o.Generation, string(o.Effect), o.Latency.Microseconds(), milliseconds(g.period(o)),
 			o.For <= 0, o.cause(), o.Admitted, o.Tokens, o.RemainingRequests, o.RemainingTokens)
@@ -233,16 +220,20 @@ func readTransitions(cmd *redis.Cmd, route Route, reports int, others []string) 
 	}
 	transitions := make([]Transition, reports)
 	for i, reply := range replies {
-		values, _ := reply.([]any)
-		if transitions[i], err = parseTransition(values, others); err != nil {
+		if transitions[i], err = parseTransition(reply, others); err != nil {
 			return nil, fmt.Errorf("settle %s: %w", route, err)
 		}
 	}
 	return transitions, nil
 }
 
-// parseTransition reads {counted|late|duplicate|released, change, generation, i...}, each i an index of others from 1.
-func parseTransition(reply []any, others []string) (Transition, error) {
+// parseTransition reads a generation, or {counted|late|duplicate|released, change, generation, i...}, each i an index of
+// others from 1.
+func parseTransition(value any, others []string) (Transition, error) {
+	if generation, ok := value.(int64); ok {
+		return Transition{Generation: generation}, nil
+	}
+	reply, _ := value.([]any)
 	if len(reply) < 3 {
 		return Transition{}, fmt.Errorf("%w (%d values)", errReply, len(reply))
 	}

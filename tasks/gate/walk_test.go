@@ -386,7 +386,7 @@ func (w *walk) everybodyDies() {
 	require.NoError(w.t, err)
 	for scope := range w.logs {
 		held := w.client.ZCount(context.Background(), w.keys.Permits(scope.Account, scope.Endpoint, scope.Model),
-			fmt.Sprintf("(%d", now.UnixMilli()), "+inf")
+			fmt.Sprintf("(%d", now.UnixMilli()), "(inf")
 		require.NoError(w.t, held.Err())
 		require.Zero(w.t, held.Val(), "permits of %s", scope)
 	}
