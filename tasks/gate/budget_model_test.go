@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
@@ -20,7 +21,7 @@ import (
 // workers, against a plain Go model. In the end everybody has died, and all holds are back or settled.
 func TestBudgetAgainstModel(t *testing.T) {
 	t.Parallel()
-	for name, start := range redises {
+	for name, start := range allRedises {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t)
@@ -28,7 +29,7 @@ func TestBudgetAgainstModel(t *testing.T) {
 			require.NoError(t, err)
 			t.Cleanup(func() { _ = pipelined.Close() })
 			rapid.Check(t, func(rt *rapid.T) {
-				require.NoError(rt, s.client.FlushDB(t.Context()).Err())
+				flush(rt, s.client)
 				settings := testBudget
 				if rapid.IntRange(0, 9).Draw(rt, "off") == 0 {
 					settings.DailyUSD = catalog.Unlimited
@@ -421,4 +422,15 @@ func (w *treasury) everybodyDies(rt *rapid.T) {
 			require.Zero(rt, held, scope)
 		}
 	}
+}
+
+// flush empties a Redis, all nodes of a cluster.
+func flush(rt *rapid.T, client redis.UniversalClient) {
+	if cluster, ok := client.(*redis.ClusterClient); ok {
+		require.NoError(rt, cluster.ForEachMaster(context.Background(), func(ctx context.Context, node *redis.Client) error {
+			return node.FlushDB(ctx).Err()
+		}))
+		return
+	}
+	require.NoError(rt, client.FlushDB(context.Background()).Err())
 }

@@ -21,12 +21,13 @@ import (
 // dollar is one US dollar in the unit of amounts.
 const dollar = int64(nanosPerUSD)
 
-// purse is a budget of its own in a Redis, with fresh state, and days of an hour that a test can let pass.
+// purse is a budget of its own in a Redis, with fresh state, and days of an hour, or of length, that a test can let pass.
 type purse struct {
 	*Budget
 	store  store
 	prefix string
 	shift  *atomic.Int64 // by how much the days are ahead of the server's clock
+	length time.Duration
 	calls  int
 }
 
@@ -37,7 +38,7 @@ var testBudget = catalog.Budget{
 
 func newPurse(s store, settings catalog.Budget) *purse {
 	prefix := fmt.Sprintf("test%d:", prefixes.Add(1))
-	p := &purse{store: s, prefix: prefix, shift: &atomic.Int64{}}
+	p := &purse{store: s, prefix: prefix, shift: &atomic.Int64{}, length: time.Hour}
 	p.Budget = p.another(s.client, settings)
 	// The first day has twenty minutes behind it.
 	p.shift.Store(int64(20*time.Minute) - time.Now().UnixNano()%int64(time.Hour))
@@ -52,8 +53,8 @@ func (p *purse) another(client redis.UniversalClient, settings catalog.Budget) *
 	b := NewBudget(client, keyspace.New(p.prefix), settings)
 	b.day = func(at time.Time) catalog.Day {
 		shift := time.Duration(p.shift.Load())
-		begins := at.Add(shift).Truncate(time.Hour)
-		return catalog.Day{Name: begins.UTC().Format("02T15"), Begins: begins.Add(-shift), Ends: begins.Add(time.Hour - shift)}
+		begins := at.Add(shift).Truncate(p.length)
+		return catalog.Day{Name: begins.UTC().Format("02T15:04"), Begins: begins.Add(-shift), Ends: begins.Add(p.length - shift)}
 	}
 	return b
 }

@@ -1,9 +1,7 @@
 package gate
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -24,19 +22,22 @@ const (
 	walkLease   = 10 * time.Second
 )
 
+// allRedises are the servers that the random walks run on.
+var allRedises = map[string]func(t *testing.T) store{
+	"embedded": embeddedStore, "real": realStore,
+	"cluster": func(t *testing.T) store {
+		t.Helper()
+		client, _ := redistest.Cluster(t)
+		return realStoreOf(client)
+	},
+}
+
 // TestWalk drives a fleet at random and knows nothing of how the gate works: it keeps the logs that the provider would,
-// and asks after every step whether a limit was passed in any 60 s, more calls were out than there are permits, or two
-// probes. GATE_SEED repeats a walk.
+// and the budget's books, and asks after every step whether a limit was passed in any 60 s, more was held and spent than
+// the budget allows, more calls were out than there are permits, or two probes. GATE_SEED repeats a walk.
 func TestWalk(t *testing.T) {
 	t.Parallel()
-	for name, start := range map[string]func(t *testing.T) store{
-		"embedded": embeddedStore, "real": realStore,
-		"cluster": func(t *testing.T) store {
-			t.Helper()
-			client, _ := redistest.Cluster(t)
-			return realStoreOf(client)
-		},
-	} {
+	for name, start := range allRedises {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			seed := uint64(time.Now().UnixNano())
@@ -49,15 +50,26 @@ func TestWalk(t *testing.T) {
 			defer func() {
 				t.Logf("GATE_SEED=%d: %d steps, %s passed, %v", seed, w.steps, w.passed.Round(time.Second), w.seen)
 			}()
-			for w.steps < walkSteps {
+			for w.steps < walkSteps || w.unmet() != "" && w.steps < 3*walkSteps {
 				w.step()
 			}
 			w.everybodyDies()
-			for _, what := range []string{"granted", "place", "probe", "late", "duplicate", "requests", "tokens", "permits", "ramp"} {
-				require.NotZero(t, w.seen[what], "a walk that never met %q shows nothing of it", what)
-			}
+			require.Empty(t, w.unmet(), "a walk that never met it shows nothing of it")
 		})
 	}
+}
+
+// unmet is something that a walk has to meet and has not yet.
+func (w *walk) unmet() string {
+	for _, what := range []string{
+		"granted", "place", "probe", "late", "duplicate", "requests", "tokens", "permits", "ramp", "no trace",
+		"held", "budget", "budget: no trace", "replaced", "held again", "settled", "swept, sent", "swept, not sent", "reported late",
+	} {
+		if w.seen[what] == 0 {
+			return what
+		}
+	}
+	return ""
 }
 
 type walk struct {
@@ -70,6 +82,7 @@ type walk struct {
 	passed  time.Duration  // all that the clock was moved by
 	seen    map[string]int // how often what happened
 
+	books   *walkBooks
 	out     []*walkCall // of living workers
 	lost    []*walkCall // of dead ones
 	settled []Outcome
@@ -81,6 +94,7 @@ type walk struct {
 type walkCall struct {
 	Admission
 	worker        int
+	hold          *walkHold
 	earliest, was time.Duration // when it begins; and as it was logged
 	latest        time.Duration
 	leaseEnds     time.Duration
@@ -108,6 +122,7 @@ func newWalk(t *testing.T, s store, seed uint64) *walk {
 	for range walkWorkers {
 		w.workers = append(w.workers, New(s.client, w.keys, c))
 	}
+	w.books = newWalkBooks(w, s)
 	for _, route := range walkRoutes {
 		w.limited[route] = c.LimitsFor(c.Endpoints[route.Endpoint], route.Model)
 		for _, scope := range w.limited[route] {
@@ -137,13 +152,20 @@ func (w *walk) step() {
 		w.settleAgain()
 	case n < 83 && w.random.IntN(3) == 0:
 		w.crash()
+	case n < 85:
+		w.books.sweep(100)
+	case n < 86:
+		w.books.holdAgain()
+	case n < 88:
+		w.books.holdMuch()
 	default:
 		w.jump()
 	}
 	w.check()
 }
 
-// ask asks for up to 60 calls at once on one route, as the callers of one worker do; some ask again.
+// ask asks for up to 60 calls at once on one route, as the callers of one worker do; some ask again. For each a hold is
+// taken first: the budget and the gate do not know of each other, so that the order of the two says nothing.
 func (w *walk) ask() {
 	route, worker := walkRoutes[w.random.IntN(len(walkRoutes))], w.random.IntN(walkWorkers)
 	var asks []Ask
@@ -163,9 +185,12 @@ func (w *walk) ask() {
 		}
 		asks = append(asks, ask)
 	}
+	holds := w.books.holdFor(worker, len(asks))
 	var before map[string]map[string]string
 	if w.random.IntN(15) == 0 {
 		asks = asks[:1]
+		w.books.unused(holds[1:])
+		holds = holds[:1]
 		before = w.snapshot(w.t)
 	}
 	earliest := w.now()
@@ -173,8 +198,10 @@ func (w *walk) ask() {
 	latest := w.now()
 	require.NoError(w.t, err)
 	w.steps += len(asks)
+	var unused []*walkHold
 	for i, admission := range admissions {
 		if !admission.Granted {
+			unused = append(unused, holds[i])
 			w.seen[string(admission.Reason)]++
 			if before != nil {
 				require.Equal(w.t, withoutPressure(before), withoutPressure(w.snapshot(w.t)), "what is refused leaves no trace: %+v", admission)
@@ -183,14 +210,21 @@ func (w *walk) ask() {
 			continue
 		}
 		call := again[admission.Token]
-		if call == nil {
-			call = &walkCall{worker: worker}
-			w.out = append(w.out, call)
-		} else {
+		switch {
+		case call != nil:
+			unused = append(unused, holds[i])
 			w.unlog(call)
+		case holds[i] == nil:
+			w.report(worker, []Outcome{admission.Outcome(Release)})
+			continue
+		default:
+			call = &walkCall{worker: worker, hold: holds[i]}
+			call.hold.sent = true
+			w.out = append(w.out, call)
 		}
 		w.granted(call, admission, asks[i], earliest, latest)
 	}
+	w.books.unused(unused)
 }
 
 func (w *walk) granted(call *walkCall, admission Admission, ask Ask, earliest, latest time.Duration) {
@@ -240,6 +274,7 @@ func (w *walk) settle() {
 	for i, call := range ended {
 		w.end(call, outcomes[i])
 	}
+	w.books.settle(ended, outcomes)
 }
 
 func (w *walk) outcome(call *walkCall) Outcome {
@@ -318,15 +353,18 @@ func (w *walk) crash() {
 		if call.worker == dead {
 			w.seen["lost"]++
 			w.lost = append(w.lost, call)
+			call.hold.sent = w.random.IntN(3) > 0
 		}
 		return call.worker == dead
 	})
+	w.books.idle[dead] = nil // nobody gives them back
 	if len(w.lost) > 0 && w.random.IntN(2) == 0 {
 		call := w.lost[len(w.lost)-1]
 		w.lost = w.lost[:len(w.lost)-1]
 		outcome := w.outcome(call)
 		w.report(dead, []Outcome{outcome})
 		w.end(call, outcome)
+		w.books.settle([]*walkCall{call}, []Outcome{outcome})
 	}
 }
 
@@ -338,62 +376,12 @@ func (w *walk) jump() {
 		by += time.Duration(w.random.IntN(90_000)) * time.Millisecond
 	}
 	w.advance(w.t, by)
+	w.books.advance(by)
 	w.passed += by
 	now := w.now()
 	w.lost = slices.DeleteFunc(w.lost, func(call *walkCall) bool { return call.leaseEnds < now-time.Minute })
 	for _, log := range w.logs {
 		log.forget(now - 3*time.Minute)
-	}
-}
-
-func (w *walk) check() {
-	now := w.now()
-	for scope, log := range w.logs {
-		if most := scope.Limits.Concurrency; most > 0 {
-			held := 0
-			for _, calls := range [][]*walkCall{w.out, w.lost} {
-				for _, call := range calls {
-					if call.leaseEnds > now && slices.Contains(w.limited[call.Route], scope) {
-						held++
-					}
-				}
-			}
-			require.LessOrEqual(w.t, held, most, "calls that are out of %s", scope)
-		}
-		if !log.changed {
-			continue
-		}
-		log.changed = false
-		calls, tokens := log.most()
-		if most := scope.Limits.RequestsPerMinute; most > 0 {
-			require.LessOrEqual(w.t, calls, most, "requests of %s in 60s", scope)
-		}
-		if most := scope.Limits.TokensPerMinute; most > 0 {
-			require.LessOrEqual(w.t, tokens, most, "tokens of %s in 60s", scope)
-		}
-	}
-	for endpoint, calls := range w.probes {
-		calls = slices.DeleteFunc(calls, func(call *walkCall) bool { return call.probeEnds <= now })
-		w.probes[endpoint] = calls
-		require.LessOrEqual(w.t, len(calls), 1, "valid probe leases of %s", endpoint.Name)
-	}
-}
-
-// everybodyDies leaves no permit and no lease behind, and the gate as open as it was.
-func (w *walk) everybodyDies() {
-	w.advance(w.t, 10*time.Minute)
-	now, err := w.client.Time(context.Background()).Result()
-	require.NoError(w.t, err)
-	for scope := range w.logs {
-		held := w.client.ZCount(context.Background(), w.keys.Permits(scope.Account, scope.Endpoint, scope.Model),
-			fmt.Sprintf("(%d", now.UnixMilli()), "(inf")
-		require.NoError(w.t, held.Err())
-		require.Zero(w.t, held.Val(), "permits of %s", scope)
-	}
-	for _, route := range []Route{routeA, routeB, routeOther} {
-		require.Zero(w.t, w.state(w.t, route).ProbeUntil, "%s", route)
-		admission := w.asks(w.t, route, Ask{Priority: tasks.PriorityBulk, Tokens: 10, MaxWait: math.MaxInt64})
-		require.True(w.t, admission.Granted, "%s: %s", route, admission.Reason)
 	}
 }
 
@@ -407,54 +395,4 @@ func withoutPressure(snapshot map[string]map[string]string) map[string]map[strin
 		}
 	}
 	return snapshot
-}
-
-// walkLog is what a provider has seen of a scope, in the order of the times.
-type walkLog struct {
-	calls   []*walkCall
-	changed bool
-}
-
-func (l *walkLog) place(call *walkCall) int {
-	i, _ := slices.BinarySearchFunc(l.calls, call, func(a, b *walkCall) int {
-		return cmp.Or(cmp.Compare(a.was, b.was), cmp.Compare(a.Token, b.Token))
-	})
-	return i
-}
-
-func (l *walkLog) add(call *walkCall) {
-	l.changed = true
-	l.calls = slices.Insert(l.calls, l.place(call), call)
-}
-
-func (l *walkLog) remove(call *walkCall) {
-	if i := l.place(call); i < len(l.calls) && l.calls[i] == call {
-		l.calls = slices.Delete(l.calls, i, i+1)
-	}
-}
-
-func (l *walkLog) forget(before time.Duration) {
-	i := slices.IndexFunc(l.calls, func(call *walkCall) bool { return call.was >= before })
-	if i > 0 {
-		l.calls = slices.Delete(l.calls, 0, i)
-	}
-}
-
-// most is the most calls and tokens that were surely within some 60 s: by how much the time of one is not known, all
-// windows are shorter.
-func (l *walkLog) most() (calls, tokens int) {
-	window := time.Minute
-	for _, call := range l.calls {
-		window = min(window, time.Minute-(call.latest-call.earliest))
-	}
-	first, sum := 0, 0
-	for i, call := range l.calls {
-		sum += call.tokens
-		for call.was-l.calls[first].was >= window {
-			sum -= l.calls[first].tokens
-			first++
-		}
-		calls, tokens = max(calls, i-first+1), max(tokens, sum)
-	}
-	return calls, tokens
 }
