@@ -140,6 +140,7 @@ func (d *delivery) end(result *made) {
 	}
 	result.report.RemainingRequests = remaining(outcome.RateLimit.Requests)
 	result.report.RemainingTokens = remaining(outcome.RateLimit.Tokens)
+	result.report.RequestsReset, result.report.TokensReset = outcome.RateLimit.Requests.Reset, outcome.RateLimit.Tokens.Reset
 	switch result.report.Effect {
 	case gate.Throttle:
 		result.cooldown = breaker.Cooldown

@@ -76,7 +76,7 @@ func (a *asks) see(command redis.Cmder) {
 	}
 	keys, _ := args[2].(int)
 	given := args[3+keys:]
-	scopes, _ := given[0].(int)
+	scopes, _ := strconv.Atoi(fmt.Sprint(given[0]))
 	a.count.Add(int64(len(given)-3-5*scopes) / 7)
 }
 
@@ -270,5 +270,20 @@ func TestBulkDoesNotStarve(t *testing.T) {
 		}
 		t.Logf("%d of %d bulk jobs done beside 111 %% of critical work", done, len(bulk))
 		assert.GreaterOrEqual(t, done, len(bulk)/2, "from the sixth minute on a tenth of the limit is theirs")
+	})
+}
+
+// A limit that nobody has configured is kept by what the provider says of it: the model rests when nothing remains.
+func TestALimitThatIsNotConfiguredIsHeard(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newFleet(t, 1, 1, []simulator.RegionConfig{{
+			Name: "a-1", Answer: simulator.AnswerFixed, Latency: latency(50), Limits: simulator.Limits{RequestsPerMinute: 6},
+		}}, func(c *catalog.Catalog) { c.Endpoints = map[string]*catalog.Endpoint{"a-1": c.Endpoints["a-1"]} })
+		for i := range 20 {
+			s.enqueue(tasks.PriorityDefault, i)
+		}
+		s.await(20)
+		assert.Zero(t, s.sim.Counters().Total.Kinds[simulator.KindRateLimit], "no call is answered 429")
 	})
 }

@@ -156,6 +156,26 @@ func said(scopes []scope) int {
 	return number
 }
 
+// rests is how long the model rests because the provider says that nothing is left of a limit which no clock knows. A
+// Throttle has its own time.
+func (k *known) rests(o Outcome) time.Duration {
+	var clocks scope
+	if number := said(k.scopes); number > 0 {
+		clocks = k.scopes[number-1]
+	}
+	var rests time.Duration
+	if o.RemainingRequests == 0 && clocks.requests.unit == 0 {
+		rests = o.RequestsReset
+	}
+	if o.RemainingTokens == 0 && clocks.tokens.unit == 0 {
+		rests = max(rests, o.TokensReset)
+	}
+	if o.Effect == Throttle || o.Effect == Release {
+		return 0
+	}
+	return rests
+}
+
 // rank is a priority's place, the most urgent first.
 func rank(priority tasks.Priority) int {
 	switch priority {

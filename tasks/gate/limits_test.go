@@ -339,6 +339,52 @@ func TestSilenceDoesNotUnsayWhatRemains(t *testing.T) {
 	require.Equal(t, ReasonRequests, b.asks(t, routeA, Ask{}).Reason)
 }
 
+// Where no clock knows a limit, the provider's word that nothing is left of it is a cooldown until it is whole again.
+func TestAModelRestsWhenNothingRemainsOfALimitThatNobodyKnows(t *testing.T) {
+	t.Parallel()
+	const reset = time.Minute
+	requests, tokens := catalog.Limits{RequestsPerMinute: 6000}, catalog.Limits{TokensPerMinute: 6_000_000}
+	for name, start := range redises {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t)
+			for _, test := range []struct {
+				name     string
+				limits   limits
+				effect   Effect
+				requests int
+				tokens   int
+				rests    bool
+			}{
+				{"no limits", limits{}, Success, 0, Unknown, true},
+				{"of tokens", limits{account: requests}, Success, 500, 0, true},
+				{"limits of an endpoint alone", limits{endpoint: requests}, Failure, 0, Unknown, true},
+				{"a clock knows it", limits{account: requests}, Success, 0, Unknown, false},
+				{"a clock of the model knows it", limits{accountModel: tokens}, Success, 500, 0, false},
+				{"something is left", limits{}, Success, 1, 1, false},
+				{"nothing is said", limits{}, Success, Unknown, Unknown, false},
+			} {
+				b := newLimitedBundle(s, test.limits.catalog(testSettings))
+				outcome := b.admit(t, routeA).Outcome(test.effect)
+				outcome.RemainingRequests, outcome.RemainingTokens = test.requests, test.tokens
+				outcome.RequestsReset, outcome.TokensReset = reset, reset
+				b.settle(t, outcome)
+				asked := b.ask(t, routeB)
+				require.Equal(t, test.rests, asked.Reason == ReasonCooldown, "%s: %+v", test.name, asked)
+				if test.rests {
+					require.InDelta(t, reset, asked.RetryIn, float64(10*time.Second), test.name)
+					require.True(t, b.ask(t, routeALike).Granted, "another model does not rest")
+				}
+			}
+			b := newLimitedBundle(s, limits{}.catalog(testSettings))
+			outcome := b.admit(t, routeA).Outcome(Throttle)
+			outcome.RemainingRequests, outcome.RequestsReset, outcome.For = 0, time.Hour, reset
+			b.settle(t, outcome)
+			require.LessOrEqual(t, b.ask(t, routeA).RetryIn, reset, "a Throttle says for how long")
+		})
+	}
+}
+
 func TestScopesAreNamedAndKeyed(t *testing.T) {
 	t.Parallel()
 	one := catalog.Limits{RequestsPerMinute: 6, TokensPerMinute: 1000, Concurrency: 3}

@@ -60,6 +60,9 @@ type Outcome struct {
 	// RemainingRequests and RemainingTokens are what the provider says is left in the minute, or Unknown. Where it is
 	// less than may begin at once by the clocks, these wait.
 	RemainingRequests, RemainingTokens int
+	// RequestsReset and TokensReset are how long the provider says it takes until its limits are whole again. Where nothing
+	// remains and no clock of ours knows the limit, the model rests for so long, as after a Throttle. 0 is unknown.
+	RequestsReset, TokensReset time.Duration
 	// For is how long the effect lasts: the cooldown of a Throttle (its Retry-After), the memory of NotServed, the time
 	// a Failure, Trip or TripAccount keeps the breaker open. Defaults to the settings'; so do times that have passed.
 	// Cooldowns and memories are never shortened, nor are the other breakers that TripAccount finds open.
@@ -168,7 +171,7 @@ func (g *Gate) settleArguments(route Route, outcomes []Outcome) (keys []string, 
 	keys, args = known.settleKeys, known.settleArgs
 	for _, o := range outcomes {
 		args = append(args, o.Token, o.Generation, string(o.Effect), o.Latency.Microseconds(), milliseconds(g.period(o)),
-			o.For <= 0, o.cause(), o.Admitted, o.Tokens, o.RemainingRequests, o.RemainingTokens)
+			o.For <= 0, o.cause(), o.Admitted, o.Tokens, o.RemainingRequests, o.RemainingTokens, milliseconds(known.rests(o)))
 		if o.Effect != TripAccount || len(others) > 0 {
 			continue
 		}

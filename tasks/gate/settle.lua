@@ -17,11 +17,12 @@
 -- ARGV[9]   0..1  rate of failures that opens the breaker; 0 is none
 -- ARGV[10]  us    latency above which a call is slow
 -- ARGV[11]  0..1  rate of slow calls that opens the breaker; 0 is none
--- ARGV[12..]      for each scope five, as admit takes them. Then for each report eleven: token of the attempt;
+-- ARGV[12..]      for each scope five, as admit takes them. Then for each report twelve: token of the attempt;
 --                 generation under which it was admitted; effect (success, failure, ignore, release, trip,
 --                 trip_account, throttle, not_served); us, latency of a success; ms, how long the effect lasts; 0|1,
 --                 whether a failed probe doubles that; cause of a failure; tokens that it was admitted with; tokens
---                 that count; requests and tokens that the provider says remain, -1 is unknown
+--                 that count; requests and tokens that the provider says remain, -1 is unknown; ms, for which the model rests
+--                 on the account whatever the effect, 0 is not at all
 -- RETURNS   for each report {counted|late|duplicate|released, change, generation, i...}, or the generation alone where it
 --           was counted and changed nothing; change is '', opened, reopened or closed; each i is one of the account's
 --           other endpoints, from 1, that trip_account opened
@@ -126,7 +127,8 @@ local function rest(limits, field, ends_at)
   end
 end
 
-local function settle(token, admitted_under, effect, latency_us, period_ms, doubles, cause, charged, counts)
+local function settle(token, admitted_under, effect, latency_us, period_ms, doubles, cause, charged, counts,
+  rests_ms)
   local is_probe, n = holder == token, #corrections
   if call('ZADD', settled, 'NX', calls + 1, token) == 0 then
     return {'duplicate', '', generation}
@@ -145,6 +147,10 @@ local function settle(token, admitted_under, effect, latency_us, period_ms, doub
   calls, counted = calls + 1, true
   if calls % 256 == 0 then
     call('ZREMRANGEBYSCORE', settled, '-inf', calls - remembered)
+  end
+
+  if rests_ms > 0 then
+    rest(model_limits, 'cooldown_until_ms', now + rests_ms)
   end
 
   -- Under one generation an open breaker is moved only by whoever holds the lease. A lease that ran out counts as held
@@ -191,9 +197,10 @@ local function settle(token, admitted_under, effect, latency_us, period_ms, doub
 end
 
 local replies, tokens = {}, {}
-for i = given_from + 5 * scope_count, #given, 11 do
+for i = given_from + 5 * scope_count, #given, 12 do
   local reply = settle(given[i], tonumber(given[i + 1]), given[i + 2], tonumber(given[i + 3]), tonumber(given[i + 4]),
-    given[i + 5] == '1', given[i + 6], tonumber(given[i + 7]), tonumber(given[i + 8]))
+    given[i + 5] == '1', given[i + 6], tonumber(given[i + 7]), tonumber(given[i + 8]),
+    tonumber(given[i + 11]))
   if type(reply) == 'number' or reply[1] ~= 'duplicate' then
     local requests_remain, tokens_remain = tonumber(given[i + 9]), tonumber(given[i + 10])
     said_requests = requests_remain >= 0 and requests_remain or said_requests
