@@ -68,7 +68,7 @@ func splitHeader(source string) (header, body []string) {
 func TestUnexpectedRepliesAreErrors(t *testing.T) {
 	t.Parallel()
 	refused := []any{"requests", int64(9), int64(1), int64(9), int64(9)}
-	_, err := parseAdmissions([]any{int64(3), "", int64(0), []any{int64(0)}, refused}, 3, 1)
+	_, err := parseAdmissions([]any{int64(3), "", int64(0), []any{int64(9), "requests", int64(1), int64(1)}, refused}, 3, 1)
 	require.NoError(t, err)
 	for _, reply := range [][]any{
 		{},
@@ -77,6 +77,9 @@ func TestUnexpectedRepliesAreErrors(t *testing.T) {
 		{int64(3), "", int64(0), int64(0)},
 		{int64(3), "", "0"},
 		{int64(3), "", []any{}},
+		{int64(3), "", int64(9)}, // later, and not for what
+		{int64(3), "", []any{int64(9), "", int64(0), int64(0)}},
+		{int64(3), "", []any{int64(0), "requests", int64(0), int64(0)}},
 		{int64(3), "", []any{"0"}},
 		{int64(3), "", refused[:4]},
 		{int64(3), "", refused}, // there is no such scope
