@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"os"
+	"os/exec"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,4 +68,34 @@ func TestProducerRefusesToListenElsewhere(t *testing.T) {
 		assert.Contains(t, got.stderr, want, address)
 	}
 	assert.Contains(t, d.run(t, "producer", "--listen", "off").stderr, "nothing to do")
+}
+
+// What docs/http.md tells to type works as it stands, on a deployment of one process.
+func TestTheDocumentedRequests(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/http.md")
+	require.NoError(t, err)
+	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	require.GreaterOrEqual(t, len(blocks), 4)
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("curl is not installed")
+	}
+	s := newShell(t)
+	dev := s.start(t, "dev", "--json", "--listen", "127.0.0.1:0")
+	dev.stdout.await(t, "\n")
+	var reply devReply
+	require.NoError(t, json.Unmarshal([]byte(dev.stdout.text()), &reply))
+	var output strings.Builder
+	for _, block := range blocks {
+		script := strings.ReplaceAll(block[1], "http://127.0.0.1:8080", reply.HTTP)
+		told, err := exec.CommandContext(t.Context(), "sh", "-ec", script).CombinedOutput()
+		require.NoError(t, err, "%s: %s", script, told)
+		output.Write(told)
+	}
+	for _, want := range []string{
+		`{"id":"doc-1","created":true,"status":"queued"}`, `"id":"import-7-1","status":"succeeded"`, "event: result",
+		`{"group_by":"status"`, `"paused":true`,
+	} {
+		assert.Contains(t, output.String(), want)
+	}
 }

@@ -78,8 +78,10 @@ func TestTheDocumentIsTheServer(t *testing.T) {
 		slices.Sort(allowed)
 		require.Equal(t, described, allowed, path)
 	}
-	for _, path := range []string{"/v1/jobs", "/v1/jobs/{id}", "/v1/jobs/{id}/events", "/v1/jobs/{id}/retry", "/v1/queues",
-		"/v1/queues/{queue}/pause", "/v1/queues/{queue}/resume", "/v1/task-types/{task_type}/pause", "/v1/status", "/healthz", "/readyz"} {
+	for _, path := range []string{
+		"/v1/jobs", "/v1/jobs/{id}", "/v1/jobs/{id}/events", "/v1/jobs/{id}/retry", "/v1/queues",
+		"/v1/queues/{queue}/pause", "/v1/queues/{queue}/resume", "/v1/task-types/{task_type}/pause", "/v1/status", "/healthz", "/readyz",
+	} {
 		require.Contains(t, read.Paths, path)
 	}
 	require.Contains(t, read.Paths["/v1/jobs"]["post"].RequestBody.Content, "application/json")
@@ -102,8 +104,10 @@ func TestTheDocumentsSchemas(t *testing.T) {
 		}
 	}
 	for name, fields := range map[string][]string{
-		"Job": {"v", "id", "task_type", "model", "profile", "tier", "input", "request", "kind", "priority", "run_at",
-			"deadline", "max_retries", "max_cost_usd", "retention", "tenant", "metadata"},
+		"Job": {
+			"v", "id", "task_type", "model", "profile", "tier", "input", "request", "kind", "priority", "run_at",
+			"deadline", "max_retries", "max_cost_usd", "retention", "tenant", "metadata",
+		},
 		"Result": {"id", "status", "waiting", "model", "text", "response", "usage", "cost_usd", "attempts", "error", "run", "retries"},
 	} {
 		for _, field := range fields {

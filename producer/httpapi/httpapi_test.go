@@ -160,8 +160,14 @@ func TestRedisIsAway(t *testing.T) {
 	assertError(t, "readyz", answer, "not_ready")
 	require.Contains(t, answer.Body.String(), "reach Redis", "the reason")
 	for _, row := range [][3]string{
-		{"GET", "/v1/jobs/a"}, {"GET", "/v1/jobs/a?wait=1s"}, {"GET", "/v1/jobs/a/events"}, {"DELETE", "/v1/jobs/a"},
-		{"POST", "/v1/jobs/a/retry"}, {"POST", "/v1/jobs", withID("a")}, {"GET", "/v1/jobs"}, {"GET", "/v1/queues"},
+		{"GET", "/v1/jobs/a"},
+		{"GET", "/v1/jobs/a?wait=1s"},
+		{"GET", "/v1/jobs/a/events"},
+		{"DELETE", "/v1/jobs/a"},
+		{"POST", "/v1/jobs/a/retry"},
+		{"POST", "/v1/jobs", withID("a")},
+		{"GET", "/v1/jobs"},
+		{"GET", "/v1/queues"},
 		{"POST", "/v1/queues/bulk/pause"},
 	} {
 		answer = b.ask(row[0], row[1], row[2])
@@ -218,7 +224,7 @@ func TestPanics(t *testing.T) {
 		c.Log = zerolog.New(&log)
 		c.Routes = map[string]http.Handler{
 			"GET /boom":  http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("the prompt") }),
-			"GET /break": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200); panic("late") }),
+			"GET /break": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK); panic("late") }),
 		}
 	})
 	answer := b.ask("GET", "/boom", "")

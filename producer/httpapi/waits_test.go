@@ -109,6 +109,7 @@ func (w *waits) begin(t testing.TB, count int) []string {
 }
 
 func (w *waits) wait(t testing.TB, id string) {
+	t.Helper()
 	defer w.ended.Done()
 	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, w.url+"/v1/jobs/"+id+"?wait=60s", nil)
 	if err != nil {
