@@ -12,6 +12,7 @@ import (
 
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/envelope"
+	"github.com/forebay-queue/forebay/tasks/failpoint"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 )
 
@@ -140,6 +141,7 @@ type outcome struct {
 func (c *Client) write(ctx context.Context, jobs []jobstore.NewJob) []outcome {
 	outcomes := make([]outcome, len(jobs))
 	created, errs := c.store.CreateMany(ctx, jobs)
+	failpoint.At("enqueue.indexed")
 	var group errgroup.Group
 	group.SetLimit(c.concurrency)
 	for i, job := range jobs {
@@ -164,6 +166,7 @@ func (c *Client) write(ctx context.Context, jobs []jobstore.NewJob) []outcome {
 		}
 	}
 	_ = group.Wait() // errors are the jobs' own
+	failpoint.At("enqueue.queued")
 	return outcomes
 }
 

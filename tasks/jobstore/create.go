@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/failpoint"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
@@ -50,6 +51,7 @@ func (s *Store) CreateMany(ctx context.Context, jobs []NewJob) ([]Created, []err
 		creations = append(creations, s.createOn(ctx, records, job))
 	}
 	execute(ctx, records)
+	failpoint.At("enqueue.recorded")
 	for i := range creations {
 		creations[i].read(ctx, s, index)
 	}
