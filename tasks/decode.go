@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -24,6 +26,8 @@ type FieldError struct {
 	Field string
 	// Problem says what is wrong and what would be right.
 	Problem string
+	// Byte is the place in the job's text, counted from 1; 0 where it is not known.
+	Byte int
 }
 
 // Error implements error.
@@ -44,33 +48,51 @@ var later = map[string]bool{
 
 // DecodeJob reads one job as a user writes it. What encoding/json would pass over is refused by name: fields that this
 // build does not know, also those of a newer contract, names in another case, fields that are given twice, and
-// whatever stands behind the job. The job is not validated yet: see Job.Validate.
+// whatever stands behind the job. The names of all objects inside are looked at, too, since the request is passed on
+// as it stands, and half surrogates, which others would replace. The job is not validated yet: see Job.Validate.
 func DecodeJob(data []byte) (Job, error) {
 	if len(data) > MaxJobBytes {
 		return Job{}, &FieldError{Problem: fmt.Sprintf("the job has %d bytes; at most %d are accepted", len(data), MaxJobBytes)}
 	}
 	if !utf8.Valid(data) {
-		return Job{}, &FieldError{Problem: fmt.Sprintf("not valid UTF-8 at byte %d", invalidUTF8At(data))}
+		at := invalidUTF8At(data) + 1
+		return Job{}, &FieldError{Problem: fmt.Sprintf("not valid UTF-8 at byte %d", at), Byte: at}
+	}
+	if bytes.HasPrefix(data, byteOrderMark) {
+		return Job{}, &FieldError{Problem: "begins with a byte order mark (EF BB BF); send UTF-8 without one", Byte: 1}
 	}
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	var whole json.RawMessage
 	if err := decoder.Decode(&whole); err != nil {
 		return Job{}, syntaxError(err, data)
 	}
-	if rest := bytes.TrimSpace(data[decoder.InputOffset():]); len(rest) > 0 {
-		return Job{}, &FieldError{Problem: fmt.Sprintf("something follows the job at byte %d; send one JSON object", decoder.InputOffset())}
+	end := int(decoder.InputOffset())
+	if rest := bytes.TrimLeft(data[end:], " \t\r\n"); len(rest) > 0 {
+		at := len(data) - len(rest) + 1
+		return Job{}, &FieldError{Problem: fmt.Sprintf("something follows the job at byte %d; send one JSON object", at), Byte: at}
 	}
+	start := end - len(whole)
 	if kind := jsonKind(whole); kind != "object" {
-		return Job{}, &FieldError{Problem: "a job must be a JSON object, not " + article(kind)}
+		return Job{}, &FieldError{Problem: "a job must be a JSON object, not " + article(kind), Byte: start + 1}
 	}
-	return decodeFields(whole)
+	walk := scan{data: whole, base: start, places: map[string]int{}}
+	if problem := walk.check(); problem != nil {
+		return Job{}, problem
+	}
+	job, err := decodeFields(whole)
+	if field := (*FieldError)(nil); errors.As(err, &field) && field.Byte == 0 {
+		field.Byte = walk.places[field.Field]
+	}
+	return job, err
 }
+
+// byteOrderMark is what some programs of Windows put before UTF-8. It is no part of JSON (RFC 8259, section 8.1).
+var byteOrderMark = []byte("\xef\xbb\xbf")
 
 // decodeFields reads the fields of an object that is known to be JSON.
 func decodeFields(object []byte) (Job, error) {
 	var job Job
 	fields := fieldsOf(&job)
-	seen := map[string]bool{}
 	decoder := json.NewDecoder(bytes.NewReader(object))
 	_, err := decoder.Token() // the brace
 	for err == nil && decoder.More() {
@@ -82,7 +104,7 @@ func decodeFields(object []byte) (Job, error) {
 		if err = decoder.Decode(&value); err != nil {
 			break
 		}
-		if err := decodeField(fields, seen, fmt.Sprint(name), value); err != nil {
+		if err := decodeField(fields, fmt.Sprint(name), value); err != nil {
 			return Job{}, err
 		}
 	}
@@ -93,15 +115,11 @@ func decodeFields(object []byte) (Job, error) {
 }
 
 // decodeField reads one field into its place in the job.
-func decodeField(fields map[string]any, seen map[string]bool, name string, value []byte) error {
+func decodeField(fields map[string]any, name string, value []byte) error {
 	field, known := fields[name]
-	switch {
-	case !known:
+	if !known {
 		return unknownField(fields, name)
-	case seen[name]:
-		return &FieldError{Field: name, Problem: "is given twice; give it once"}
 	}
-	seen[name] = true
 	if err := json.Unmarshal(value, field); err != nil {
 		return mistyped(name, field, value)
 	}
@@ -126,10 +144,7 @@ func fieldsOf(job *Job) map[string]any {
 const longestName = 64
 
 func unknownField(fields map[string]any, name string) error {
-	shown := name
-	if runes := []rune(name); len(runes) > longestName {
-		shown = string(runes[:longestName]) + "..."
-	}
+	shown := shortened(name)
 	for comes := range later {
 		if strings.EqualFold(name, comes) {
 			return &FieldError{Field: shown, Problem: fmt.Sprintf("`%s` is not available yet; leave it out", comes)}
@@ -141,6 +156,17 @@ func unknownField(fields map[string]any, name string) error {
 		}
 	}
 	return &FieldError{Field: shown, Problem: "unknown field; see docs/jobs.md for the fields of a job"}
+}
+
+// shortened is a name that may be as long as a job.
+func shortened(name string) string {
+	if len(name) <= longestName {
+		return name
+	}
+	if runes := []rune(name[:min(len(name), 4*longestName+4)]); len(runes) > longestName {
+		return string(runes[:longestName]) + "..."
+	}
+	return name
 }
 
 // mistyped says what a field must be, and what it is where that is of another kind. It repeats nothing of the value.
@@ -163,8 +189,16 @@ func mistyped(name string, field any, value []byte) error {
 	problem := "must be " + want
 	if is := jsonKind(value); is != kind {
 		problem += ", not " + article(is)
+	} else if is == "number" && tooLarge(value) {
+		problem += "; this one is too large"
 	}
 	return &FieldError{Field: name, Problem: problem}
+}
+
+// tooLarge tells of a number that no field of a job can hold.
+func tooLarge(number []byte) bool {
+	value, err := strconv.ParseFloat(string(bytes.TrimSpace(number)), 64)
+	return err != nil || math.Abs(value) >= math.MaxInt64
 }
 
 // DecodeRecord reads a job from its record. A worker keeps and ignores the fields of a contract newer than its own.
@@ -183,9 +217,9 @@ func syntaxError(err error, data []byte) error {
 	case errors.Is(err, io.EOF):
 		return &FieldError{Problem: "is empty; send one JSON object"}
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return &FieldError{Problem: fmt.Sprintf("not JSON: it ends at byte %d, in the middle", len(data))}
+		return &FieldError{Problem: fmt.Sprintf("not JSON: it ends at byte %d, in the middle", len(data)), Byte: len(data)}
 	case errors.As(err, &syntax):
-		return &FieldError{Problem: fmt.Sprintf("not JSON at byte %d: %s", syntax.Offset, syntax.Error())}
+		return &FieldError{Problem: fmt.Sprintf("not JSON at byte %d: %s", syntax.Offset, syntax.Error()), Byte: int(syntax.Offset)}
 	}
 	return &FieldError{Problem: "cannot be read as JSON: " + err.Error()}
 }

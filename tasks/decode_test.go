@@ -46,7 +46,7 @@ func TestDecodeJobRefusals(t *testing.T) {
 		{"bad value", `{"id":"a","request":{"a":nul}}`, "not JSON at byte 29: invalid character '}' in literal null (expecting 'l')"},
 		{"bad syntax", `{"id" 3}`, "not JSON at byte 7: invalid character '3' after object key"},
 		{"no object", `["a"]`, "a job must be a JSON object, not an array"},
-		{"two objects", `{"id":"a"} {"id":"b"}`, "something follows the job at byte 10; send one JSON object"},
+		{"two objects", `{"id":"a"} {"id":"b"}`, "something follows the job at byte 12; send one JSON object"},
 		{"unknown field", `{"modell":"m"}`, "modell: unknown field; see docs/jobs.md for the fields of a job"},
 		{"wrong type", `{"id": 7}`, "id: must be a string, not a number"},
 		{"number", `{"max_retries": "x"}`, "max_retries: must be a whole number, not a string"},
@@ -61,6 +61,18 @@ func TestDecodeJobRefusals(t *testing.T) {
 		{"metadata", `{"metadata": {"a": 1}}`, "metadata: must be an object whose values are strings"},
 		{"given twice", `{"input":"a","tier":"low","input":"b"}`, "input: is given twice; give it once"},
 		{"given twice, written otherwise", `{"input":"a","in\u0070ut":"b"}`, "input: is given twice; give it once"},
+		{"given twice inside the request", `{"request":{"messages":[{"role":"user","content":"a","c\u006fntent":"b"}]}}`, "request.messages[0].content: is given twice; give it once"},
+		{"given twice in the metadata", `{"metadata":{"a":"b","a":"c"}}`, "metadata.a: is given twice; give it once"},
+		{"half of a pair", `{"input":"\ud83d\ude00 \ud83d!"}`, `input: has half of a surrogate pair, \ud83d, at byte 24, which is no character; leave it out`},
+		{"the other half", `{"request":{"a":["\\ud83d\udE00"]}}`, `request.a[0]: has half of a surrogate pair, \ude00, at byte 26, which is no character; leave it out`},
+		{"half of a pair at the end", `{"input":"\ud83d"}`, `input: has half of a surrogate pair, \ud83d, at byte 11, which is no character; leave it out`},
+		{"half of a pair in a name", `{"\udead":1}`, `has half of a surrogate pair, \udead, at byte 3, which is no character; leave it out`},
+		{"byte order mark", "\xef\xbb\xbf{}", "begins with a byte order mark (EF BB BF); send UTF-8 without one"},
+		{"a raw line break", "{\"input\":\"a\r\nb\"}", `not JSON at byte 12: invalid character '\r' in string literal`},
+		{"NUL", "{\"input\":\"a\x00\"}", `not JSON at byte 12: invalid character '\x00' in string literal`},
+		{"too deep", `{"request":{"a":` + strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000) + `}}`, "not JSON at byte 10015: invalid character '[' exceeded max depth"},
+		{"too large a number", `{"max_retries":1e400}`, "max_retries: must be a whole number; this one is too large"},
+		{"too large a price", `{"max_cost_usd":1e999}`, "max_cost_usd: must be a number; this one is too large"},
 		{"another case", `{"input":"a","Input":"b"}`, "Input: unknown field; did you mean input?"},
 		{"another case alone", `{"Task_Type":"a"}`, "Task_Type: unknown field; did you mean task_type?"},
 		{"another case of what is to come", `{"WEBHOOK":{}}`, "WEBHOOK: `webhook` is not available yet; leave it out"},
@@ -70,7 +82,7 @@ func TestDecodeJobRefusals(t *testing.T) {
 		{"accept", `{"accept": {}}`, "accept: `accept` is not available yet; leave it out"},
 		{"cache", `{"cache": "use"}`, "cache: `cache` is not available yet; leave it out"},
 		{"max_cost_usd", `{"max_cost_usd": "1"}`, "max_cost_usd: must be a number, not a string"},
-		{"not UTF-8", "{\"id\":\"\xff\"}", "not valid UTF-8 at byte 7"},
+		{"not UTF-8", "{\"id\":\"\xff\"}", "not valid UTF-8 at byte 8"},
 		{"too large", `{"input":"` + strings.Repeat("a", tasks.MaxJobBytes) + `"}`, "the job has 8388620 bytes; at most 8388608 are accepted"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -184,10 +196,16 @@ func FuzzDecodeJob(f *testing.F) {
 	f.Add([]byte(`{"task_type":"t","input":"x","Input":"y"}`))
 	f.Add([]byte(`{"task_type":"t","input":"x","in\u0070ut":"y"}`))
 	f.Add([]byte(`{"task_type":"t","input":"x","model":[],"deadline":"yesterday","retention":3600}`))
+	f.Add([]byte(`{"task_type":"t","request":{"messages":[{"content":"\ud83d\ude00","a":{"b":[1,2.5e3,null,true]}}],"messages":[]}}`))
+	f.Add([]byte(`{"task_type":"t","input":"\ud83d"}`))
+	f.Add([]byte("\xef\xbb\xbf{}"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		job, err := tasks.DecodeJob(data)
 		if err != nil {
-			require.ErrorIs(t, err, tasks.ErrInvalidJob, "every refusal says why")
+			var field *tasks.FieldError
+			require.ErrorAs(t, err, &field, "every refusal says why")
+			require.GreaterOrEqual(t, field.Byte, 0)
+			require.LessOrEqual(t, field.Byte, len(data)+1)
 			return
 		}
 		requireOnce(t, data)

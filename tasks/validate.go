@@ -136,6 +136,14 @@ func (j *Job) validateContent() []error {
 	if err := json.Unmarshal(j.Request, &body); err != nil || body == nil {
 		return []error{&FieldError{Field: "request", Problem: "must be a JSON object: the body of the call without its model"}}
 	}
+	if !utf8.Valid(j.Request) {
+		return []error{&FieldError{Field: "request", Problem: "is not valid UTF-8"}}
+	}
+	walk := scan{data: j.Request}
+	if problem := walk.check(); problem != nil {
+		problem.Field, problem.Byte = joined("request", problem.Field), 0 // not of the job's text
+		return []error{problem}
+	}
 	var problems []error
 	if stream, found := body["stream"]; found && string(bytes.TrimSpace(stream)) != "false" {
 		problems = append(problems, &FieldError{Field: "request.stream", Problem: "a queued job cannot stream; leave it out"})
