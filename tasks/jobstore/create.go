@@ -32,6 +32,8 @@ type Created struct {
 	Priority tasks.Priority
 	// RunAt is the zero time for a job without one.
 	RunAt time.Time
+	// replaced tells that the record of a refused job made room.
+	replaced bool
 }
 
 // Create writes the record of a job and puts it into the index. A job that was there, with the same id, tenant and
@@ -97,6 +99,9 @@ func (c *creation) read(ctx context.Context, s *Store, index redis.Pipeliner) {
 	}
 	c.index = index.ZAddNX(ctx, s.keys.Index(keyspace.IndexShard(c.job.ID), indexOpen),
 		redis.Z{Score: float64(deadlineOf(c.job).UnixMilli()), Member: c.job.ID})
+	if c.created.replaced {
+		index.ZRem(ctx, s.keys.Index(keyspace.IndexShard(c.job.ID), indexDead), c.job.ID)
+	}
 }
 
 // execute sends a pipeline whose replies are read one by one.
@@ -153,6 +158,7 @@ func readCreated(id string, r reply) (Created, error) {
 	}
 	created := Created{
 		Created: r.word == "created", Status: tasks.Status(r.text(0)), Run: run, Priority: tasks.Priority(r.text(2)),
+		replaced: r.text(4) != "",
 	}
 	if text := r.text(3); text != "" {
 		if created.RunAt, err = time.Parse(time.RFC3339, text); err != nil {

@@ -11,16 +11,21 @@
 -- ARGV[8]  json  waiting, or empty
 -- ARGV[9]  int   the prompt's tokens, 0 when they were not counted
 -- ARGV[10] json  metadata, or empty
--- RETURNS  {created | exists, status, run, priority, run_at}, of the record as it stands; {conflict}
+-- RETURNS  {created | exists, status, run, priority, run_at, replaced}, of the record as it stands; {conflict}.
+--          replaced is not empty where the record of a refused job made room
 -- CLOCK    none
--- WRITES   only when there is no record
+-- WRITES   only when there is no record, or one of a refused job
 
 local record = KEYS[1]
 local fingerprint, tenant, job, task_type, priority = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local created_at, run_at, waiting, prompt_tokens, metadata = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 
-local known = redis.call('HMGET', record, 'status', 'run', 'priority', 'run_at', 'fingerprint', 'tenant')
-if known[1] then
+local known = redis.call('HMGET', record, 'status', 'run', 'priority', 'run_at', 'fingerprint', 'tenant', 'refused')
+local replaced = ''
+if known[7] then
+  redis.call('DEL', record)
+  replaced = 'refused'
+elseif known[1] then
   if known[5] ~= fingerprint or known[6] ~= tenant then
     return {'conflict'}
   end
@@ -34,4 +39,4 @@ if task_type ~= '' then redis.call('HSET', record, 'task_type', task_type) end
 if run_at ~= '' then redis.call('HSET', record, 'run_at', run_at) end
 if metadata ~= '' then redis.call('HSET', record, 'metadata', metadata) end
 if waiting ~= '' then redis.call('HSET', record, 'waiting', waiting) end
-return {'created', 'queued', '1', priority, run_at}
+return {'created', 'queued', '1', priority, run_at, replaced}

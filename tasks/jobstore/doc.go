@@ -5,6 +5,7 @@
 // verb, so that a record is never half-way between two states:
 //
 //	create    queued              the way in
+//	refuse    failed              the way in, of a job that its sender learns of only here
 //	start     -> running          a delivery takes the job; the delivery before it, if any, has lost it
 //	sitout                        a delivery waits for its next call, and says for what
 //	begin                         the intent of a call, before it is sent
@@ -37,6 +38,7 @@
 //	result       what came of this run, JSON (tasks.Result without response and attempts); there once it has ended
 //	response     the provider's body, byte for byte
 //	previous     the results of earlier runs, a JSON array
+//	refused      what was refused, where the job never was accepted
 //	cancel       1 while a running job is asked to end
 //	failures     failed deliveries of this run that spent a retry
 //	deaths       deliveries of this run that were lost with their worker
@@ -57,7 +59,8 @@
 // # How long a record is kept
 //
 // The record of a succeeded, cancelled or expired job expires after the job's retention. A failed job is a dead
-// letter: its record does not expire until the job is reopened. An open job's record never expires.
+// letter: its record does not expire until the job is reopened. An open job's record never expires. That of a refused
+// job expires after a day, and makes room for a job that is accepted under its id.
 //
 // # Index
 //

@@ -17,6 +17,8 @@ var (
 	ErrNotEnded = errors.New("the job has not ended; wait for it or cancel it first")
 	// ErrSucceeded: a success is never changed.
 	ErrSucceeded = errors.New("the job has succeeded and is never run again; enqueue it under another id")
+	// ErrRefused: the job was refused at its way in, so that there is nothing to run.
+	ErrRefused = errors.New("the job was refused and never accepted; enqueue it again, corrected, under the same id")
 	// ErrCancelled: the user asked for the job's end.
 	ErrCancelled = errors.New("the job is asked to end as cancelled")
 	// ErrStaleRun: the job has been reopened since.
@@ -36,6 +38,7 @@ var refusals = map[string]error{
 	"ended":      ErrEnded,
 	"open":       ErrNotEnded,
 	"succeeded":  ErrSucceeded,
+	"refused":    ErrRefused,
 	"cancelled":  ErrCancelled,
 	"stale_run":  ErrStaleRun,
 	"superseded": ErrSuperseded,

@@ -103,7 +103,12 @@ func TestRecordGolden(t *testing.T) {
 
 		view, err := tasks.Encode(b.get(t, id).Result())
 		require.NoError(t, err)
-		fmt.Fprintf(&stages, "# as its user reads it\n%s\n", view)
+		fmt.Fprintf(&stages, "# as its user reads it\n%s\n\n", view)
+
+		require.NoError(t, client.Del(t.Context(), b.Keys().Job(id)).Err())
+		_, err = b.Refuse(t.Context(), refusalOf("entry 1700000000000-0 of the inbox", id))
+		require.NoError(t, err)
+		show("refused at the way in")
 	})
 
 	const path = "testdata/record.golden"

@@ -37,6 +37,8 @@ type Record struct {
 	// The zero time is one that has not come.
 	CreatedAt, RunAt, StartedAt, FinishedAt time.Time
 
+	// Refused names what was refused, where the job never was one; see Store.Refuse.
+	Refused string
 	// Cancel is set while a running job is asked to end.
 	Cancel bool
 	// Failures, Deaths and Deliveries are those of this run.
@@ -75,7 +77,7 @@ func (s *Store) Get(ctx context.Context, id string) (*Record, error) {
 func parseRecord(id string, fields map[string]string) (*Record, error) {
 	record := &Record{
 		ID: id, Status: tasks.Status(fields["status"]), Fingerprint: fields["fingerprint"], Tenant: fields["tenant"],
-		TaskType: fields["task_type"], Priority: tasks.Priority(fields["priority"]), Cancel: fields["cancel"] == "1",
+		TaskType: fields["task_type"], Priority: tasks.Priority(fields["priority"]), Cancel: fields["cancel"] == "1", Refused: fields["refused"],
 		Delivery: fields["delivery"], Worker: fields["worker"], jobText: fields["job"],
 	}
 	if response, found := fields["response"]; found {

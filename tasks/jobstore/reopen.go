@@ -40,6 +40,8 @@ func (s *Store) reopen(ctx context.Context, id string, run int) (*Record, error)
 			return nil, refused("reopen", id, "succeeded")
 		case !record.Status.Ended():
 			return nil, refused("reopen", id, "open")
+		case record.Refused != "":
+			return nil, refused("reopen", id, "refused")
 		}
 		read = record.Run
 		c, err := s.reopenCall(record)

@@ -29,6 +29,8 @@ var (
 	cancelSource string
 	//go:embed reopen.lua
 	reopenSource string
+	//go:embed refuse.lua
+	refuseSource string
 
 	createScript   = redis.NewScript(createSource)
 	startScript    = redis.NewScript(startSource)
@@ -40,6 +42,7 @@ var (
 	giveBackScript = redis.NewScript(giveBackSource)
 	cancelScript   = redis.NewScript(cancelSource)
 	reopenScript   = redis.NewScript(reopenSource)
+	refuseScript   = redis.NewScript(refuseSource)
 )
 
 // call is one script with what it is given, for one job.

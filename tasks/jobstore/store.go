@@ -57,7 +57,7 @@ func (s *Store) Keys() keyspace.Keyspace { return s.keys }
 func (s *Store) Load(ctx context.Context) error {
 	for _, script := range []*redis.Script{
 		createScript, startScript, beginScript, endScript, orphanScript, commitScript, giveBackScript, cancelScript,
-		reopenScript, listScript, discardScript,
+		reopenScript, refuseScript, listScript, discardScript, sitOutScript,
 	} {
 		if err := script.Load(ctx, s.redis).Err(); err != nil {
 			return fmt.Errorf("load the scripts of the job store: %w", err)

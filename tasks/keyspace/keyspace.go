@@ -98,6 +98,16 @@ func (k Keyspace) BudgetHolds() string { return k.budget() + "holds" }
 // Events is what operators are to know: a capped stream.
 func (k Keyspace) Events() string { return k.prefix + "events" }
 
+// Inbox is where any language puts jobs: a stream.
+func (k Keyspace) Inbox() string { return k.prefix + "inbox" }
+
+// InboxRejected is what the inbox refused, with the reason: a capped stream.
+func (k Keyspace) InboxRejected() string { return k.prefix + "inbox:rejected" }
+
+// InboxRejections is the ids of the entries that were refused lately, in InboxRejected's slot: a sorted set. It is needed
+// where the two streams lie in different slots.
+func (k Keyspace) InboxRejections() string { return "{" + k.InboxRejected() + "}:entries" }
+
 // Index is one shard of an index of job ids: a sorted set. The name is "open" (scored by deadline),
 // "ended" (by end) or "dead" (by death); scores are milliseconds since the epoch.
 func (k Keyspace) Index(shard int, name string) string {
@@ -141,6 +151,16 @@ func (k Keyspace) Pauses() string { return k.prefix + "pauses" }
 // QueuePaused is asynq's own key: the queue of a priority stands still while it exists.
 func (k Keyspace) QueuePaused(priority string) string {
 	return "asynq:{" + k.Queue(priority) + "}:paused"
+}
+
+// QueuePending is asynq's own key: the tasks that wait for a worker, a list.
+func (k Keyspace) QueuePending(priority string) string {
+	return "asynq:{" + k.Queue(priority) + "}:pending"
+}
+
+// QueueRetry is asynq's own key: the tasks that wait for their time to be delivered again, a sorted set.
+func (k Keyspace) QueueRetry(priority string) string {
+	return "asynq:{" + k.Queue(priority) + "}:retry"
 }
 
 // Queue is the name of asynq's queue for a priority. asynq's own keys know no prefix: a deployment that has one of its
