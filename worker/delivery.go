@@ -60,11 +60,14 @@ type returned struct {
 func (r *returned) Error() string { return r.why }
 
 // ProcessTask implements asynq.Handler: one delivery, from the task to asynq's acknowledgement.
-func (w *Worker) ProcessTask(_ context.Context, task *asynq.Task) error {
+func (w *Worker) ProcessTask(asynqs context.Context, task *asynq.Task) error {
 	if envelope.IsHealthProbe(task) {
 		return w.processHealthProbe(task)
 	}
 	id, run, err := envelope.Decode(task)
+	if err != nil && envelope.HoldsJob(task) {
+		return w.adopt(asynqs, task)
+	}
 	if err != nil {
 		w.log.Error().Err(err).Str("type", task.Type()).Msg("a task that is none of Forebay's was taken out of the queue")
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)

@@ -95,8 +95,11 @@ type Worker struct {
 	store  *jobstore.Store
 	gate   *gate.Gate
 	budget *gate.Budget
-	log    zerolog.Logger
-	pool   *slots.Pool
+	// enqueuer enqueues the tasks of adopted jobs, inspector looks at those in their way.
+	enqueuer  *asynq.Client
+	inspector *asynq.Inspector
+	log       zerolog.Logger
+	pool      *slots.Pool
 
 	providers        map[string]*provider.Client
 	accountEndpoints map[string][]string
@@ -186,6 +189,7 @@ func (w *Worker) connect() error {
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
+	w.enqueuer, w.inspector = asynq.NewClientFromRedisClient(w.redis), asynq.NewInspectorFromRedisClient(w.redis)
 	for _, priority := range tasks.Priorities() {
 		name := envelope.Queue(w.store.Keys(), priority)
 		client, err := asynqredis.New(asynqredis.Config{

@@ -95,6 +95,7 @@ func runDev(cmd *cobra.Command, listen string) (err error) {
 	d.slots = file.Worker.Slots
 	settings := sandbox.Config{
 		Prefix: file.Redis.Prefix, Slots: file.Worker.Slots, DrainTimeout: file.Worker.DrainTimeout, Listen: listen,
+		InboxOff: file.Inbox.Enabled == config.Off, MaxQueued: file.Inbox.MaxQueued, MaxRejected: file.Inbox.MaxRejected,
 		HealthInterval: healthInterval(file.Health), Log: log,
 		Status: func(ctx context.Context, s *sandbox.Sandbox) (any, error) {
 			return readStatus(ctx, deployment{client: s.Redis, redis: cmp.Or(d.redis, s.RedisURL), prefix: file.Redis.Prefix, catalog: s.Catalog})

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -21,17 +22,18 @@ import (
 type site struct {
 	shell
 	counters string
+	client   *redis.Client
 }
 
 func newSite(t *testing.T, simulate ...string) site {
 	t.Helper()
-	_, server := redistest.Real(t)
+	client, server := redistest.Real(t)
 	s := newShell(t, envRedis+"="+server.URL())
 	provider := s.start(t, append([]string{"simulate", "--json", "--listen", "127.0.0.1:0", "--write-config", defaultConfigPath}, simulate...)...)
 	provider.stdout.await(t, "\n")
 	var reply simulateReply
 	require.NoError(t, json.Unmarshal([]byte(provider.stdout.text()), &reply))
-	return site{s, reply.Counters}
+	return site{s, reply.Counters, client}
 }
 
 // asked is how many calls the provider has taken.

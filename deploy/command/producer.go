@@ -10,8 +10,10 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/forebay-queue/forebay/deploy/config"
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/producer/httpapi"
+	"github.com/forebay-queue/forebay/producer/inbox"
 )
 
 const (
@@ -22,17 +24,18 @@ const (
 )
 
 func newProducerCommand() *cobra.Command {
-	var listen string
+	var listen, stream string
 	cmd := &cobra.Command{
 		Use:   "producer",
-		Short: "Take jobs in over HTTP, and say how they stand",
+		Short: "Take jobs in over HTTP and from the inbox, and say how they stand",
 		Long: `Serve the HTTP interface until a signal comes: it takes jobs in, answers how they stand, waits for their results and
-cancels them. The first SIGINT or SIGTERM takes no new request, has those who wait answered with what stands, and gives
+cancels them. Consume the inbox, too, the stream into which any language writes jobs (see docs/ways-in.md). The first SIGINT or SIGTERM takes no new request, has those who wait answered with what stands, and gives
 running requests 10s; the second ends the process at once. Any number of producers may run.
 
 Nobody is asked for a key: it listens on loopback only.`,
 		Example: `  forebay producer
-  forebay producer --listen 127.0.0.1:9000`,
+  forebay producer --listen 127.0.0.1:9000
+  forebay producer --listen off                 # the inbox alone`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := httpapi.CheckListen(listen, false); err != nil {
@@ -41,9 +44,15 @@ Nobody is asked for a key: it listens on loopback only.`,
 			if cmd.Flags().Changed("listen") && listen == "" {
 				return refuseUsage(cmd, "--listen must be an address such as 127.0.0.1:8080, or off")
 			}
+			if cmd.Flags().Changed("inbox") && stream != config.On && stream != config.Off {
+				return refuseUsage(cmd, "--inbox must be on or off")
+			}
 			s, err := requireSettings(cmd)
 			if err != nil {
 				return err
+			}
+			if stream != "" {
+				s.file.Inbox.Enabled = stream
 			}
 			if listen == "" {
 				listen = s.file.HTTP.Listen
@@ -55,6 +64,7 @@ Nobody is asked for a key: it listens on loopback only.`,
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "", "`address` of the HTTP interface, on loopback; port 0 takes a free one, off none\n(default: the configuration's http.listen, 127.0.0.1:8080)")
+	cmd.Flags().StringVar(&stream, "inbox", "", "`on` or off: consume the inbox (default: the configuration's inbox.enabled, on)")
 	return cmd
 }
 
@@ -63,8 +73,8 @@ Nobody is asked for a key: it listens on loopback only.`,
 type part func(ctx context.Context) error
 
 func runProducer(cmd *cobra.Command, s *settings, listen string) error {
-	if listen == httpapi.ListenOff {
-		return errors.New("there is nothing to do: the HTTP interface is off; give an address with --listen")
+	if listen == httpapi.ListenOff && s.file.Inbox.Enabled == config.Off {
+		return errors.New("there is nothing to do: the HTTP interface and the inbox are off; give an address with --listen, or --inbox on")
 	}
 	log := newLog(cmd, s.file.Log)
 	client, err := s.connect(cmd.Context(), producerConnections)
@@ -79,14 +89,28 @@ func runProducer(cmd *cobra.Command, s *settings, listen string) error {
 	defer func() { _ = jobs.Close() }() // its waits have ended with their requests
 	log.Info().Str("redis", redisAddress(s.redis)).Str("config", s.path).Msg("connected")
 
-	overHTTP, err := serveHTTP(cmd.Context(), httpapi.Config{
-		Client: jobs, Log: log,
-		Status: func(ctx context.Context) (any, error) { return readStatus(ctx, s.deployment(client)) },
-	}, listen, log)
-	if err != nil {
-		return err
+	var parts []part
+	if listen != httpapi.ListenOff {
+		overHTTP, err := serveHTTP(cmd.Context(), httpapi.Config{
+			Client: jobs, Log: log,
+			Status: func(ctx context.Context) (any, error) { return readStatus(ctx, s.deployment(client)) },
+		}, listen, log)
+		if err != nil {
+			return err
+		}
+		parts = append(parts, overHTTP)
 	}
-	return runParts(cmd.Context(), log, overHTTP)
+	if s.file.Inbox.Enabled == config.On {
+		stream, err := inbox.New(inbox.Config{
+			Redis: client, Client: jobs, Prefix: s.prefix, MaxQueued: s.file.Inbox.MaxQueued,
+			MaxRejected: s.file.Inbox.MaxRejected, Log: log,
+		})
+		if err != nil {
+			return err
+		}
+		parts = append(parts, stream.Run)
+	}
+	return runParts(cmd.Context(), log, parts...)
 }
 
 // runParts runs all until the context ends or one of them fails.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -67,7 +68,24 @@ func TestProducerRefusesToListenElsewhere(t *testing.T) {
 		assert.NotEqual(t, exitOK, got.status, address)
 		assert.Contains(t, got.stderr, want, address)
 	}
-	assert.Contains(t, d.run(t, "producer", "--listen", "off").stderr, "nothing to do")
+	assert.Contains(t, d.run(t, "producer", "--listen", "off", "--inbox", "off").stderr, "nothing to do")
+	assert.Contains(t, d.run(t, "producer", "--inbox", "sometimes").stderr, "--inbox must be on or off")
+}
+
+func TestProducerConsumesTheInbox(t *testing.T) {
+	t.Parallel()
+	d := newSite(t)
+	p := d.start(t, "producer", "--listen", "off", "--log-format", "json")
+	p.stderr.await(t, "inbox started")
+	id, err := d.client.XAdd(t.Context(), &redis.XAddArgs{
+		Stream: "forebay:inbox", Values: []string{"job", `{"task_type":"fast_summary","input":"x"}`},
+	}).Result()
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		return d.client.HGet(t.Context(), "forebay:{job:inbox-"+id+"}", "status").Val() == "queued"
+	}, 10*time.Second, 10*time.Millisecond)
+	p.signal(t)
+	assert.Equal(t, exitOK, p.end(t), p.stderr.text())
 }
 
 // What docs/http.md tells to type works as it stands, on a deployment of one process.

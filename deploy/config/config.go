@@ -20,6 +20,7 @@ type File struct {
 	Redis   Redis           `yaml:"redis"`
 	Worker  Worker          `yaml:"worker"`
 	HTTP    HTTP            `yaml:"http"`
+	Inbox   Inbox           `yaml:"inbox"`
 	Log     Log             `yaml:"log"`
 	Health  Health          `yaml:"health"`
 	Catalog catalog.Catalog `yaml:",inline"`
@@ -55,6 +56,17 @@ type Worker struct {
 type HTTP struct {
 	// Listen is its address, or Off. Defaults to 127.0.0.1:8080.
 	Listen string `yaml:"listen"`
+}
+
+// Inbox is how the stream is consumed into which any language writes jobs.
+type Inbox struct {
+	// Enabled is On or Off. Defaults to On.
+	Enabled string `yaml:"enabled"`
+	// MaxQueued is how many tasks may wait in the queues before the stream is no longer read, 1 to 100000000. Defaults
+	// to 100000.
+	MaxQueued int `yaml:"max_queued"`
+	// MaxRejected is about how many refusals are kept, 1 to 10000000. Defaults to 100000.
+	MaxRejected int `yaml:"max_rejected"`
 }
 
 // Health is how the scheduler has the endpoints probed.

@@ -27,6 +27,8 @@ const (
 	defaultLogLevel     = "info"
 	defaultLogFormat    = "auto"
 	defaultInterval     = time.Minute
+	defaultMaxQueued    = 100_000
+	defaultMaxRejected  = 100_000
 )
 
 // redisURLForms are the URLs that a Redis has.
@@ -37,6 +39,8 @@ const (
 	maxDrainTimeout = 2 * time.Hour
 	minInterval     = time.Second
 	maxInterval     = time.Hour
+	maxMaxQueued    = 100_000_000
+	maxMaxRejected  = 10_000_000
 )
 
 var (
@@ -53,6 +57,9 @@ func (f *File) validate() error {
 	f.Worker.Slots = cmp.Or(f.Worker.Slots, defaultSlots)
 	f.Worker.DrainTimeout = cmp.Or(f.Worker.DrainTimeout, defaultDrainTimeout)
 	f.HTTP.Listen = cmp.Or(f.HTTP.Listen, defaultListen)
+	f.Inbox.Enabled = cmp.Or(f.Inbox.Enabled, On)
+	f.Inbox.MaxQueued = cmp.Or(f.Inbox.MaxQueued, defaultMaxQueued)
+	f.Inbox.MaxRejected = cmp.Or(f.Inbox.MaxRejected, defaultMaxRejected)
 	f.Log.Level = cmp.Or(f.Log.Level, defaultLogLevel)
 	f.Log.Format = cmp.Or(f.Log.Format, defaultLogFormat)
 	f.Health.Probes = cmp.Or(f.Health.Probes, On)
@@ -73,8 +80,23 @@ func (f *File) validate() error {
 	if formats := []string{"auto", "console", "json"}; !slices.Contains(formats, f.Log.Format) {
 		problems = append(problems, refuse(fmt.Sprintf("must be auto, console or json, got %q", f.Log.Format), "log", "format"))
 	}
+	problems = append(problems, f.Inbox.validate()...)
 	problems = append(problems, f.Health.validate()...)
 	return errors.Join(problems...)
+}
+
+func (n Inbox) validate() []error {
+	var problems []error
+	if n.Enabled != On && n.Enabled != Off {
+		problems = append(problems, refuse("must be on or off", "inbox", "enabled"))
+	}
+	if n.MaxQueued < 1 || n.MaxQueued > maxMaxQueued {
+		problems = append(problems, refuse(fmt.Sprintf("must be 1 to %d, got %d", maxMaxQueued, n.MaxQueued), "inbox", "max_queued"))
+	}
+	if n.MaxRejected < 1 || n.MaxRejected > maxMaxRejected {
+		problems = append(problems, refuse(fmt.Sprintf("must be 1 to %d, got %d", maxMaxRejected, n.MaxRejected), "inbox", "max_rejected"))
+	}
+	return problems
 }
 
 func (h Health) validate() []error {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/forebay-queue/forebay/deploy/simulator"
 	"github.com/forebay-queue/forebay/producer"
+	"github.com/forebay-queue/forebay/producer/inbox"
 	"github.com/forebay-queue/forebay/scheduler"
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
@@ -32,6 +33,8 @@ const (
 	shutdownServer = 5 * time.Second
 	// shutdownScheduler is longer than any step of the scheduler.
 	shutdownScheduler = 10 * time.Second
+	// shutdownInbox is longer than any batch of the inbox takes.
+	shutdownInbox = 10 * time.Second
 )
 
 // Config configures a Sandbox. A zero field means its documented default.
@@ -63,6 +66,9 @@ type Config struct {
 	Listen string
 	// Status is what the HTTP interface answers at /v1/status. Defaults to no such address.
 	Status func(ctx context.Context, s *Sandbox) (any, error)
+	// InboxOff leaves the inbox unread. MaxQueued and MaxRejected are those of inbox.Config.
+	InboxOff               bool
+	MaxQueued, MaxRejected int
 	// Log takes the lines of the workers. The zero value discards them.
 	Log zerolog.Logger
 }
@@ -131,7 +137,7 @@ func Start(ctx context.Context, config Config) (*Sandbox, error) {
 	}
 	s := &Sandbox{config: config.withDefaults(), failed: make(chan error, 3)}
 	for _, step := range []func(context.Context) error{
-		s.listen, s.startRedis, s.startEndpoints, s.startWorkers, s.startScheduler, s.startClient, s.serveHTTP,
+		s.listen, s.startRedis, s.startEndpoints, s.startWorkers, s.startScheduler, s.startClient, s.startInbox, s.serveHTTP,
 	} {
 		err := step(ctx)
 		if err == nil {
@@ -192,6 +198,29 @@ func (s *Sandbox) startClient(context.Context) error {
 	s.Client = client
 	s.onClose(func(context.Context) error { return client.Close() })
 	s.gate = gate.New(s.Redis, keyspace.New(s.config.Prefix), s.Catalog)
+	return nil
+}
+
+// startInbox starts what takes jobs in from any language.
+func (s *Sandbox) startInbox(ctx context.Context) error {
+	if s.config.InboxOff {
+		return nil
+	}
+	stream, err := inbox.New(inbox.Config{
+		Redis: s.Redis, Client: s.Client, Prefix: s.config.Prefix, MaxQueued: s.config.MaxQueued,
+		MaxRejected: s.config.MaxRejected, Log: s.config.Log,
+	})
+	if err != nil {
+		return fmt.Errorf("start the inbox: %w", err)
+	}
+	s.onClose(func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownInbox)
+		defer cancel()
+		return stream.Shutdown(ctx)
+	})
+	if err := stream.Start(ctx); err != nil {
+		return fmt.Errorf("start the inbox: %w", err)
+	}
 	return nil
 }
 

@@ -45,7 +45,7 @@ func newEntry(id string, fields []string) entry {
 	}
 	switch {
 	case found == 0 && !e.gone:
-		e.problem = &tasks.FieldError{Problem: "the entry has no field job; send XADD " + "... * job '{...}'"}
+		e.problem = &tasks.FieldError{Problem: "the entry has no field job; send XADD ... * job '{...}'"}
 	case found > 1:
 		e.problem = &tasks.FieldError{Problem: fmt.Sprintf("the entry has %d fields job; send one job in each entry", found)}
 	}
@@ -91,7 +91,7 @@ type refusal struct {
 }
 
 func newRefusal(e entry, err error) refusal {
-	r := refusal{entry: e, code: codeJob, err: err, job: glance(e.job)}
+	r := refusal{entry: e, code: codeJob, err: err, job: glance(e.job[:glanceAt(e.job)])}
 	switch {
 	case errors.Is(err, producer.ErrIDConflict):
 		r.code = codeConflict
@@ -134,6 +134,14 @@ func (r refusal) failure() tasks.Failure {
 		Class: tasks.ClassInvalid, Code: r.code, Message: "refused at the inbox: " + r.err.Error(),
 		Hint: "correct the job and send it again, under the same id if you like; docs/jobs.md lists the fields of a job",
 	}
+}
+
+// glanceAt is how much of a job is looked at when it is refused: all of one that could have been accepted.
+func glanceAt(text string) int {
+	if len(text) > tasks.MaxJobBytes {
+		return cutTo
+	}
+	return len(text)
 }
 
 // glance reads what a job says of itself as far as it can be read, though the job may be no JSON any more behind it.

@@ -123,9 +123,8 @@ func (n *Inbox) reject(ctx context.Context, r *refusal) error {
 	}
 	failpoint.At("inbox.refused")
 	if n.apart {
-		args := append([]any{r.entry.id, n.config.MaxRejected, rememberRefusals.Milliseconds()}, r.fields()...)
-		if err := tellScript.Run(ctx, n.redis, []string{n.keys.InboxRejected(), n.keys.InboxRejections()}, args...).Err(); err != nil {
-			return fmt.Errorf("refuse the entry %s: %w", r.entry.id, err)
+		if err := n.tell(ctx, r); err != nil {
+			return err
 		}
 		failpoint.At("inbox.told")
 		if err := n.takeOut(ctx, []string{r.entry.id}); err != nil {
@@ -138,6 +137,15 @@ func (n *Inbox) reject(ctx context.Context, r *refusal) error {
 		}
 	}
 	failpoint.At("inbox.rejected")
+	return nil
+}
+
+// tell writes the refusal where the inbox lies in another slot.
+func (n *Inbox) tell(ctx context.Context, r *refusal) error {
+	args := append([]any{r.entry.id, n.config.MaxRejected, rememberRefusals.Milliseconds()}, r.fields()...)
+	if err := tellScript.Run(ctx, n.redis, []string{n.keys.InboxRejected(), n.keys.InboxRejections()}, args...).Err(); err != nil {
+		return fmt.Errorf("refuse the entry %s: %w", r.entry.id, err)
+	}
 	return nil
 }
 

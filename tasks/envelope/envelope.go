@@ -3,6 +3,7 @@
 package envelope
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strconv"
@@ -90,6 +91,12 @@ func Decode(task *asynq.Task) (id string, run int, err error) {
 		run = runOf(id, writer.TaskID())
 	}
 	return id, run, nil
+}
+
+// HoldsJob tells of a task that somebody else has made, with a whole job in its payload and a job's type. A worker
+// adopts it.
+func HoldsJob(task *asynq.Task) bool {
+	return strings.HasPrefix(task.Type(), TypePrefix) && bytes.HasPrefix(bytes.TrimLeft(task.Payload(), " \t\r\n"), []byte("{"))
 }
 
 // runOf is the run that a task's id speaks of, or 0.

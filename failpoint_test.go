@@ -1,0 +1,164 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/forebay-queue/forebay/tasks"
+)
+
+// buildFailing builds the program with its failpoints, once.
+var buildFailing = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(binaryDir, "forebay-failpoints")
+	build := exec.Command("go", "build", "-tags", "failpoints", "-o", path, ".")
+	build.Stderr = os.Stderr
+	return path, build.Run()
+})
+
+// failing starts the program, to die at a failpoint; empty is none. It ends with the test.
+func (d *deployment) failing(failpoint string, args ...string) *exec.Cmd {
+	d.t.Helper()
+	binary, err := buildFailing()
+	require.NoError(d.t, err)
+	cmd := exec.CommandContext(d.t.Context(), binary, args...)
+	cmd.Dir, cmd.Env = d.dir, append(os.Environ(), "FOREBAY_FAILPOINT="+failpoint)
+	var output bytes.Buffer
+	cmd.Stderr, cmd.Stdout = &output, &output
+	require.NoError(d.t, cmd.Start())
+	d.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if d.t.Failed() {
+			d.t.Logf("%s %v:\n%s", failpoint, args, lastLines(output.String(), 20))
+		}
+	})
+	return cmd
+}
+
+// requireKilled waits until the program has died at its failpoint.
+func requireKilled(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	var exit *exec.ExitError
+	require.ErrorAs(t, cmd.Wait(), &exit)
+	status, _ := exit.Sys().(syscall.WaitStatus)
+	require.True(t, status.Signaled() && status.Signal() == syscall.SIGKILL, "it ended by itself: %s", exit)
+}
+
+// queued counts the tasks of the jobs, by their ids.
+func (d *deployment) queuedTasks() map[string]int {
+	d.t.Helper()
+	found := map[string]int{}
+	for _, id := range d.redis.LRange(d.t.Context(), d.store.Keys().QueuePending("default"), 0, -1).Val() {
+		found[id]++
+	}
+	return found
+}
+
+// The consumer of the inbox is killed between any two of its steps, and another one goes on: every job is there once, and
+// every refusal is told once.
+func TestTheInboxKilledAtEveryStep(t *testing.T) {
+	t.Parallel()
+	for _, failpoint := range []string{
+		"inbox.read", "enqueue.recorded", "enqueue.indexed", "enqueue.queued", "inbox.accepted", "inbox.acked", "inbox.refused",
+		"inbox.rejected", "inbox.accepted:3", "inbox.refused:2",
+	} {
+		t.Run(failpoint, func(t *testing.T) {
+			t.Parallel()
+			d := deploy(t, site{})
+			const jobs, refusals = 100, 5
+			want := map[string]int{}
+			for i := range jobs {
+				text := fmt.Sprintf(`{"task_type":"fast_summary","input":"text %d"}`, i)
+				if i%2 == 0 {
+					text = fmt.Sprintf(`{"id":"job-%d","task_type":"fast_summary","input":"text %d"}`, i, i)
+				}
+				entry := d.write(text)
+				if i%2 == 0 {
+					want[fmt.Sprintf("job-%d", i)] = 1
+				} else {
+					want["inbox-"+entry] = 1
+				}
+				if i%(jobs/refusals) == 0 {
+					d.write(fmt.Sprintf(`{"id":"bad-%d","task_type":"fast_sumary","input":"x"}`, i))
+				}
+			}
+			requireKilled(t, d.failing(failpoint, "producer", "--listen", "off"))
+			require.Positive(t, d.redis.XLen(t.Context(), d.store.Keys().Inbox()).Val()+int64(len(d.queuedTasks())))
+
+			d.failing("", "producer", "--listen", "off")
+			require.Eventually(t, func() bool {
+				return d.redis.XLen(context.Background(), d.store.Keys().Inbox()).Val() == 0
+			}, 90*time.Second, 50*time.Millisecond, "what the dead consumer had is taken up after 30s")
+			assert.Equal(t, want, d.queuedTasks())
+			for id := range want {
+				record, err := d.store.Get(t.Context(), id)
+				require.NoError(t, err)
+				require.Equal(t, tasks.StatusQueued, record.Status)
+			}
+			told, err := d.redis.XRange(t.Context(), d.store.Keys().InboxRejected(), "-", "+").Result()
+			require.NoError(t, err)
+			ids := map[any]bool{}
+			for _, refusal := range told {
+				ids[refusal.Values["id"]] = true
+			}
+			assert.Len(t, told, refusals)
+			assert.Len(t, ids, refusals)
+		})
+	}
+}
+
+// write puts a job into the inbox.
+func (d *deployment) write(job string) string {
+	d.t.Helper()
+	id, err := d.redis.XAdd(d.t.Context(), &redis.XAddArgs{Stream: d.store.Keys().Inbox(), Values: []string{"job", job}}).Result()
+	require.NoError(d.t, err)
+	return id
+}
+
+// A producer that is killed between any two steps of an enqueue does it again.
+func TestAnEnqueueKilledAtEveryStep(t *testing.T) {
+	t.Parallel()
+	d := deploy(t, site{})
+	for _, failpoint := range []string{"enqueue.recorded", "enqueue.indexed", "enqueue.queued"} {
+		args := []string{"enqueue", "--type", "fast_summary", "--input", "x", "--id", "job-" + failpoint[len("enqueue."):]}
+		requireKilled(t, d.failing(failpoint, args...))
+		require.NoError(t, d.failing("", args...).Wait())
+	}
+	assert.Equal(t, map[string]int{"job-recorded": 1, "job-indexed": 1, "job-queued": 1}, d.queuedTasks())
+}
+
+// A worker that is killed while it adopts a foreign task leaves it to another one.
+func TestAnAdoptionKilledAtEveryStep(t *testing.T) {
+	t.Parallel()
+	for _, failpoint := range []string{"adopt.recorded", "adopt.queued"} {
+		t.Run(failpoint, func(t *testing.T) {
+			t.Parallel()
+			d := deploy(t, site{})
+			_, err := asynq.NewClientFromRedisClient(d.redis).EnqueueContext(t.Context(),
+				asynq.NewTask("completion:fast_summary", []byte(`{"id":"mine","input":"some text to be summarised"}`)))
+			require.NoError(t, err)
+			requireKilled(t, d.failing(failpoint, "worker"))
+			d.failing("", "scheduler")
+			d.failing("", "worker")
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			defer cancel()
+			result, err := d.producer.Wait(ctx, "mine")
+			require.NoError(t, err)
+			assert.Equal(t, tasks.StatusSucceeded, result.Status)
+			assert.Len(t, result.Attempts, 1)
+		})
+	}
+}

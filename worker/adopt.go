@@ -1,0 +1,209 @@
+package worker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/catalog"
+	"github.com/forebay-queue/forebay/tasks/envelope"
+	"github.com/forebay-queue/forebay/tasks/failpoint"
+	"github.com/forebay-queue/forebay/tasks/jobstore"
+)
+
+const (
+	// adoptWait is how soon a task is enqueued again whose id the foreign one still has, and adoptTries how often: the
+	// foreign one goes as soon as it is acknowledged. What is left then is the reconciler's.
+	adoptWait  = 20 * time.Millisecond
+	adoptTries = 500
+)
+
+// adopt takes in a whole job that somebody put into a queue of asynq: its record is written, its own task enqueued, and
+// the foreign one acknowledged. Each step may be repeated: a job without an id has one of the foreign task's.
+//
+// What is refused ends as a failed result, and its task in asynq's archive with the reason.
+func (w *Worker) adopt(ctx context.Context, task *asynq.Task) error {
+	foreign := w.foreignTask(ctx, task)
+	job, err := foreign.job()
+	var prepared catalog.Prepared
+	if err == nil {
+		prepared, err = w.catalog.Prepare(job, time.Now())
+	}
+	if err != nil {
+		return w.refuse(foreign, job, "invalid_job", err)
+	}
+	id := prepared.Job.ID
+	var created jobstore.Created
+	err = w.persist("adopt a job", id, func(ctx context.Context) (err error) {
+		created, err = w.store.Create(ctx, jobstore.NewJob(prepared))
+		return err
+	})
+	switch {
+	case errors.Is(err, jobstore.ErrIDConflict):
+		return w.refuse(foreign, job, "id_conflict", err)
+	case err != nil:
+		return &returned{in: repeatUnknown, why: err.Error()}
+	case created.Status.Ended():
+		return nil
+	}
+	failpoint.At("adopt.recorded")
+	// The record says where its task belongs.
+	own := prepared.Job
+	own.Priority, own.RunAt = created.Priority, nil
+	if !created.RunAt.IsZero() {
+		own.RunAt = &created.RunAt
+	}
+	if err := w.enqueueAdopted(foreign, own, created.Run); err != nil {
+		return &returned{in: repeatUnknown, why: err.Error()}
+	}
+	failpoint.At("adopt.queued")
+	w.log.Info().Str("job", id).Str("task", printableID(foreign.id)).Str("queue", foreign.queue).Msg("a foreign task's job was adopted")
+	return nil
+}
+
+// enqueueAdopted enqueues a job's own task. Where the foreign one has its very id, in the same queue, it is enqueued as
+// soon as that one is acknowledged.
+func (w *Worker) enqueueAdopted(foreign foreignTask, job tasks.Job, run int) error {
+	task, options, err := envelope.New(w.store.Keys(), job, run)
+	if err != nil {
+		return err
+	}
+	enqueue := func() error {
+		return w.persist("enqueue an adopted job", job.ID, func(ctx context.Context) error {
+			_, err := w.enqueuer.EnqueueContext(ctx, task, options...)
+			return err
+		})
+	}
+	if foreign.id != envelope.TaskID(job.ID, run) || foreign.queue != envelope.Queue(w.store.Keys(), job.Priority) {
+		if err = enqueue(); errors.Is(err, asynq.ErrTaskIDConflict) {
+			return nil // it is there
+		}
+		return err
+	}
+	w.background.Go(func() {
+		for range adoptTries {
+			if !pause(w.writable, adoptWait) {
+				return
+			}
+			if err = enqueue(); !errors.Is(err, asynq.ErrTaskIDConflict) {
+				break
+			}
+			// One that asynq shows for a while after its end keeps its id.
+			if shown, err := w.inspector.GetTaskInfo(foreign.queue, foreign.id); err == nil && shown.State == asynq.TaskStateCompleted {
+				_ = w.inspector.DeleteTask(foreign.queue, foreign.id)
+			}
+		}
+		if err != nil {
+			w.log.Warn().Err(err).Str("job", job.ID).Msg("an adopted job has no task yet; a scheduler enqueues it within two minutes")
+		}
+	})
+	return nil
+}
+
+// refuse ends a foreign task that holds no job that can be accepted.
+func (w *Worker) refuse(foreign foreignTask, job tasks.Job, code string, cause error) error {
+	reason := strings.ToValidUTF8(cause.Error(), "?")
+	known := tasks.Job{
+		TaskType: job.TaskType, Tenant: job.Tenant, Metadata: job.Metadata,
+	}
+	if !tasks.ValidName(known.TaskType) {
+		known.TaskType = ""
+	}
+	if !tasks.ValidName(known.Tenant) {
+		known.Tenant = catalog.DefaultTenant
+	}
+	for _, id := range []string{job.ID, foreign.jobID()} {
+		if !tasks.ValidID(id) {
+			continue
+		}
+		known.ID = id
+		var written bool
+		err := w.persist("refuse a foreign task", id, func(ctx context.Context) (err error) {
+			written, err = w.store.Refuse(ctx, jobstore.Refusal{
+				What: "task " + printableID(foreign.id) + " of " + foreign.queue, Job: known,
+				Failure: tasks.Failure{
+					Class: tasks.ClassInvalid, Code: code, Message: "refused by the worker: " + reason,
+					Hint: "correct the job and enqueue it again; docs/wire.md says how",
+				},
+			})
+			return err
+		})
+		if err != nil {
+			return &returned{in: repeatUnknown, why: err.Error()}
+		}
+		if written {
+			break
+		}
+	}
+	w.log.Warn().Str("task", printableID(foreign.id)).Str("queue", foreign.queue).Str("code", code).Msg("a foreign task was refused; its reason stands in asynq's archive")
+	return fmt.Errorf("%s: %s: %w", code, reason, asynq.SkipRetry)
+}
+
+// foreignTask is a task that Forebay has not made.
+type foreignTask struct {
+	id, queue string
+	taskType  string
+	payload   []byte
+	// priority is that of the queue.
+	priority tasks.Priority
+}
+
+func (w *Worker) foreignTask(ctx context.Context, task *asynq.Task) foreignTask {
+	f := foreignTask{payload: task.Payload()}
+	f.id, _ = asynq.GetTaskID(ctx)
+	f.queue, _ = asynq.GetQueueName(ctx)
+	if name := strings.TrimPrefix(task.Type(), envelope.TypePrefix); name != envelope.Adhoc {
+		f.taskType = name
+	}
+	for _, priority := range tasks.Priorities() {
+		if envelope.Queue(w.store.Keys(), priority) == f.queue {
+			f.priority = priority
+		}
+	}
+	return f
+}
+
+// job reads the job, and what it leaves to its task. A job that could not be read is what is known of it.
+func (f foreignTask) job() (tasks.Job, error) {
+	job, err := tasks.DecodeJob(f.payload)
+	if err != nil {
+		return tasks.Job{}, err
+	}
+	if job.ID == "" {
+		job.ID = f.jobID()
+	}
+	if job.TaskType == "" {
+		job.TaskType = f.taskType
+	}
+	if f.taskType != "" && job.TaskType != f.taskType {
+		return job, &tasks.FieldError{Field: "task_type", Problem: fmt.Sprintf(
+			"is %.64q, and the task's type says %.64q; name one, or give the task the type %s%s", job.TaskType, f.taskType, envelope.TypePrefix, envelope.Adhoc)}
+	}
+	if job.Priority == "" {
+		job.Priority = f.priority
+	}
+	return job, nil
+}
+
+// jobID is the id of a job that names none: that of its task and queue, so that the task delivered again is the same job.
+func (f foreignTask) jobID() string {
+	queue := string(f.priority)
+	if id := "asynq-" + queue + "-" + f.id; slices.Contains(tasks.Priorities(), f.priority) && f.id != "" && tasks.ValidID(id) {
+		return id
+	}
+	sum := sha256.Sum256([]byte(f.queue + "\x00" + f.id))
+	return "asynq-" + hex.EncodeToString(sum[:16])
+}
+
+// printableID is the id of a task that may come from anywhere.
+func printableID(id string) string {
+	return strings.ToValidUTF8(id[:min(len(id), 128)], "?")
+}
