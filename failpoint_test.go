@@ -57,7 +57,7 @@ func requireKilled(t *testing.T, cmd *exec.Cmd) {
 	require.True(t, status.Signaled() && status.Signal() == syscall.SIGKILL, "it ended by itself: %s", exit)
 }
 
-// queued counts the tasks of the jobs, by their ids.
+// queuedTasks counts the tasks of the jobs, by their ids.
 func (d *deployment) queuedTasks() map[string]int {
 	d.t.Helper()
 	found := map[string]int{}
@@ -67,57 +67,69 @@ func (d *deployment) queuedTasks() map[string]int {
 	return found
 }
 
+const (
+	inboxJobs     = 100
+	inboxRefusals = 5
+)
+
 // The consumer of the inbox is killed between any two of its steps, and another one goes on: every job is there once, and
-// every refusal is told once.
+// every refusal is told once. All wait at the same time for what a dead consumer had to be taken up, after 30s.
 func TestTheInboxKilledAtEveryStep(t *testing.T) {
 	t.Parallel()
+	checks := map[string]func(t *testing.T){}
 	for _, failpoint := range []string{
 		"inbox.read", "enqueue.recorded", "enqueue.indexed", "enqueue.queued", "inbox.accepted", "inbox.acked", "inbox.refused",
 		"inbox.rejected", "inbox.accepted:3", "inbox.refused:2",
 	} {
-		t.Run(failpoint, func(t *testing.T) {
-			t.Parallel()
-			d := deploy(t, site{})
-			const jobs, refusals = 100, 5
-			want := map[string]int{}
-			for i := range jobs {
-				text := fmt.Sprintf(`{"task_type":"fast_summary","input":"text %d"}`, i)
-				if i%2 == 0 {
-					text = fmt.Sprintf(`{"id":"job-%d","task_type":"fast_summary","input":"text %d"}`, i, i)
-				}
-				entry := d.write(text)
-				if i%2 == 0 {
-					want[fmt.Sprintf("job-%d", i)] = 1
-				} else {
-					want["inbox-"+entry] = 1
-				}
-				if i%(jobs/refusals) == 0 {
-					d.write(fmt.Sprintf(`{"id":"bad-%d","task_type":"fast_sumary","input":"x"}`, i))
-				}
-			}
-			requireKilled(t, d.failing(failpoint, "producer", "--listen", "off"))
-			require.Positive(t, d.redis.XLen(t.Context(), d.store.Keys().Inbox()).Val()+int64(len(d.queuedTasks())))
-
-			d.failing("", "producer", "--listen", "off")
-			require.Eventually(t, func() bool {
-				return d.redis.XLen(context.Background(), d.store.Keys().Inbox()).Val() == 0
-			}, 90*time.Second, 50*time.Millisecond, "what the dead consumer had is taken up after 30s")
-			assert.Equal(t, want, d.queuedTasks())
-			for id := range want {
-				record, err := d.store.Get(t.Context(), id)
-				require.NoError(t, err)
-				require.Equal(t, tasks.StatusQueued, record.Status)
-			}
-			told, err := d.redis.XRange(t.Context(), d.store.Keys().InboxRejected(), "-", "+").Result()
-			require.NoError(t, err)
-			ids := map[any]bool{}
-			for _, refusal := range told {
-				ids[refusal.Values["id"]] = true
-			}
-			assert.Len(t, told, refusals)
-			assert.Len(t, ids, refusals)
-		})
+		d := deploy(t, site{})
+		want := d.fillInbox()
+		requireKilled(t, d.failing(failpoint, "producer", "--listen", "off"))
+		d.failing("", "producer", "--listen", "off")
+		checks[failpoint] = func(t *testing.T) { d.requireInboxDone(t, want) }
 	}
+	for failpoint, check := range checks {
+		t.Run(failpoint, check)
+	}
+}
+
+// fillInbox writes jobs and what will be refused, and returns the tasks that there must be.
+func (d *deployment) fillInbox() map[string]int {
+	d.t.Helper()
+	want := map[string]int{}
+	for i := range inboxJobs {
+		if i%2 == 0 {
+			id := fmt.Sprintf("job-%d", i)
+			d.write(fmt.Sprintf(`{"id":%q,"task_type":"fast_summary","input":"text %d"}`, id, i))
+			want[id] = 1
+		} else {
+			want["inbox-"+d.write(fmt.Sprintf(`{"task_type":"fast_summary","input":"text %d"}`, i))] = 1
+		}
+		if i%(inboxJobs/inboxRefusals) == 0 {
+			d.write(fmt.Sprintf(`{"id":"bad-%d","task_type":"fast_sumary","input":"x"}`, i))
+		}
+	}
+	return want
+}
+
+func (d *deployment) requireInboxDone(t *testing.T, want map[string]int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		return d.redis.XLen(context.Background(), d.store.Keys().Inbox()).Val() == 0
+	}, 2*time.Minute, 50*time.Millisecond)
+	assert.Equal(t, want, d.queuedTasks())
+	for id := range want {
+		record, err := d.store.Get(t.Context(), id)
+		require.NoError(t, err)
+		require.Equal(t, tasks.StatusQueued, record.Status)
+	}
+	told, err := d.redis.XRange(t.Context(), d.store.Keys().InboxRejected(), "-", "+").Result()
+	require.NoError(t, err)
+	ids := map[any]bool{}
+	for _, refusal := range told {
+		ids[refusal.Values["id"]] = true
+	}
+	assert.Len(t, told, inboxRefusals)
+	assert.Len(t, ids, inboxRefusals)
 }
 
 // write puts a job into the inbox.
@@ -143,22 +155,23 @@ func TestAnEnqueueKilledAtEveryStep(t *testing.T) {
 // A worker that is killed while it adopts a foreign task leaves it to another one.
 func TestAnAdoptionKilledAtEveryStep(t *testing.T) {
 	t.Parallel()
+	var waiting []*deployment
 	for _, failpoint := range []string{"adopt.recorded", "adopt.queued"} {
-		t.Run(failpoint, func(t *testing.T) {
-			t.Parallel()
-			d := deploy(t, site{})
-			_, err := asynq.NewClientFromRedisClient(d.redis).EnqueueContext(t.Context(),
-				asynq.NewTask("completion:fast_summary", []byte(`{"id":"mine","input":"some text to be summarised"}`)))
-			require.NoError(t, err)
-			requireKilled(t, d.failing(failpoint, "worker"))
-			d.failing("", "scheduler")
-			d.failing("", "worker")
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-			defer cancel()
-			result, err := d.producer.Wait(ctx, "mine")
-			require.NoError(t, err)
-			assert.Equal(t, tasks.StatusSucceeded, result.Status)
-			assert.Len(t, result.Attempts, 1)
-		})
+		d := deploy(t, site{})
+		_, err := asynq.NewClientFromRedisClient(d.redis).EnqueueContext(t.Context(),
+			asynq.NewTask("completion:fast_summary", []byte(`{"id":"mine","input":"some text to be summarised"}`)))
+		require.NoError(t, err)
+		requireKilled(t, d.failing(failpoint, "worker"))
+		d.failing("", "scheduler")
+		d.failing("", "worker")
+		waiting = append(waiting, d)
+	}
+	for _, d := range waiting {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		result, err := d.producer.Wait(ctx, "mine")
+		require.NoError(t, err)
+		assert.Equal(t, tasks.StatusSucceeded, result.Status)
+		assert.Len(t, result.Attempts, 1)
 	}
 }

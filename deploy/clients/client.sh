@@ -52,20 +52,23 @@ result() {
 # wait_for ID SECONDS: prints the job's result once it has ended. Subscribe, read, wait, and read again every 30 s: a
 # message may be lost.
 wait_for() {
-  local end=$((SECONDS + $2)) line
+  local end=$((SECONDS + $2)) subscriber
   while ((SECONDS < end)); do
     exec {done}< <(exec timeout 30 redis-cli -u "$url" --no-auth-warning SUBSCRIBE "forebay:{job:$1}:done")
+    subscriber=$!
     # Three lines say that it is subscribed, three more that the job has ended.
     for _ in 1 2; do
-      for _ in 1 2 3; do read -r line <&"$done" || break; done
+      for _ in 1 2 3; do read -r _ <&"$done" || break; done
       if result "$1"; then
+        kill "$subscriber" 2>/dev/null || true
         exec {done}<&-
         return
       fi
     done
+    kill "$subscriber" 2>/dev/null || true
     exec {done}<&-
   done
-  echo "job $1 has not ended: $line" >&2
+  echo "job $1 has not ended" >&2
   return 1
 }
 
