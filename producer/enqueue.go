@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"runtime"
+	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -20,6 +22,10 @@ import (
 const (
 	chunkJobs  = 256
 	chunkBytes = 4 << 20
+	// chunksOut is how many are written at a time: the records of one while the tasks of another are enqueued.
+	chunksOut = 2
+	// fewestPrepared is how many jobs are worth a goroutine of their own.
+	fewestPrepared = 16
 )
 
 // Receipt says which job was accepted.
@@ -40,27 +46,36 @@ type Receipt struct {
 // twice; with the same id and asking for something else it is an ErrIDConflict. A job that is not valid is an error
 // that wraps tasks.ErrInvalidJob and names the field. After ErrUnaccepted, enqueue it again under the receipt's id.
 func (c *Client) Enqueue(ctx context.Context, job tasks.Job) (Receipt, error) {
-	receipts, errs := c.accept(ctx, []tasks.Job{job}, 0)
+	receipts, errs := c.accept(ctx, []tasks.Job{job})
 	return receipts[0], errs[0]
 }
 
 // EnqueueMany is Enqueue for any number of jobs, written in pipelines. It yields a receipt or an error for every job
 // it has taken, in order; a job that is refused does not touch the others, which go on. It takes jobs only as its
-// results are read, a few hundred ahead, and none after ctx has ended.
+// results are read, some hundreds ahead, and none after ctx has ended: while some are written, the next are prepared.
 func (c *Client) EnqueueMany(ctx context.Context, jobs iter.Seq[tasks.Job]) iter.Seq2[Receipt, error] {
 	return func(yield func(Receipt, error) bool) {
-		first := 0
-		for chunk := range chunks(jobs) {
-			receipts, errs := c.accept(ctx, chunk, first)
-			for i, receipt := range receipts {
-				if !yield(receipt, errs[i]) {
-					return
-				}
+		first, goesOn := 0, true
+		var out []*chunk // being written, the oldest first
+		for list := range chunks(jobs) {
+			next := c.prepareChunk(list, first)
+			first += len(list)
+			var before *chunk
+			if len(out) > 0 {
+				before = out[len(out)-1]
 			}
-			if ctx.Err() != nil {
-				return
+			next.begin(ctx, c, before)
+			if out = append(out, next); len(out) == chunksOut {
+				goesOn = out[0].yield(yield)
+				out = out[1:]
 			}
-			first += len(chunk)
+			if !goesOn || ctx.Err() != nil {
+				break
+			}
+		}
+		for _, rest := range out {
+			<-rest.written // nothing is left running behind the caller's back
+			goesOn = goesOn && rest.yield(yield)
 		}
 	}
 }
@@ -89,33 +104,89 @@ func chunks(jobs iter.Seq[tasks.Job]) iter.Seq[[]tasks.Job] {
 
 // accept takes jobs in: record, index, task, in this order. Each step may be repeated, so that enqueueing a job again
 // mends whatever a crash has left between them.
-func (c *Client) accept(ctx context.Context, jobs []tasks.Job, first int) ([]Receipt, []error) {
-	receipts, errs := make([]Receipt, len(jobs)), make([]error, len(jobs))
-	var prepared []jobstore.NewJob
-	var places []int // of the prepared jobs, among all
-	for i, job := range jobs {
-		receipts[i].Index, receipts[i].ID = first+i, job.ID
-		ready, err := c.prepare(job)
-		if err != nil {
-			errs[i] = err
-			continue
+func (c *Client) accept(ctx context.Context, jobs []tasks.Job) ([]Receipt, []error) {
+	all := c.prepareChunk(jobs, 0)
+	all.begin(ctx, c, nil)
+	<-all.written
+	return all.receipts, all.errs
+}
+
+// chunk is jobs that are written together.
+type chunk struct {
+	receipts []Receipt
+	errs     []error
+	prepared []jobstore.NewJob
+	places   []int // of the prepared jobs, among all
+	created  chan struct{} // closed once their records stand
+	written  chan struct{} // closed once all of it does
+}
+
+// prepareChunk prepares jobs, on all processors where there are many of them.
+func (c *Client) prepareChunk(jobs []tasks.Job, first int) *chunk {
+	all := &chunk{receipts: make([]Receipt, len(jobs)), errs: make([]error, len(jobs)), created: make(chan struct{}), written: make(chan struct{})}
+	ready := make([]jobstore.NewJob, len(jobs))
+	one := func(i int) {
+		all.receipts[i].Index, all.receipts[i].ID = first+i, jobs[i].ID
+		if ready[i], all.errs[i] = c.prepare(jobs[i]); all.errs[i] == nil {
+			all.receipts[i].ID = ready[i].Job.ID
 		}
-		receipts[i].ID = ready.Job.ID
-		prepared, places = append(prepared, ready), append(places, i)
 	}
-	if len(prepared) == 0 {
-		return receipts, errs
+	var group sync.WaitGroup
+	share := max(fewestPrepared, (len(jobs)+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0))
+	for from := share; from < len(jobs); from += share {
+		group.Go(func() {
+			for i := from; i < min(from+share, len(jobs)); i++ {
+				one(i)
+			}
+		})
 	}
-	outcomes, err := within(ctx, func() ([]outcome, error) { return c.write(ctx, prepared), nil })
-	for at, i := range places {
-		if err != nil {
-			errs[i] = unaccepted(receipts[i].ID, err)
-			continue
+	for i := range min(share, len(jobs)) {
+		one(i)
+	}
+	group.Wait()
+	for i := range jobs {
+		if all.errs[i] == nil {
+			all.prepared, all.places = append(all.prepared, ready[i]), append(all.places, i)
 		}
-		receipts[i].Created, receipts[i].Status = outcomes[at].created.Created, outcomes[at].created.Status
-		errs[i] = outcomes[at].err
 	}
-	return receipts, errs
+	return all
+}
+
+// begin has the jobs written. Their records are created after those of the chunk before, so that of two jobs with one
+// id the first is taken; its tasks may still be on their way.
+func (all *chunk) begin(ctx context.Context, c *Client, before *chunk) {
+	go func() {
+		defer close(all.written)
+		if before != nil {
+			<-before.created
+		}
+		if len(all.prepared) == 0 {
+			close(all.created)
+			return
+		}
+		created := sync.OnceFunc(func() { close(all.created) })
+		defer created()
+		outcomes, err := within(ctx, func() ([]outcome, error) { return c.write(ctx, all.prepared, created), nil })
+		for at, i := range all.places {
+			if err != nil {
+				all.errs[i] = unaccepted(all.receipts[i].ID, err)
+				continue
+			}
+			all.receipts[i].Created, all.receipts[i].Status = outcomes[at].created.Created, outcomes[at].created.Status
+			all.errs[i] = outcomes[at].err
+		}
+	}()
+}
+
+// yield waits until the jobs are written, and yields what came of them.
+func (all *chunk) yield(yield func(Receipt, error) bool) bool {
+	<-all.written
+	for i, receipt := range all.receipts {
+		if !yield(receipt, all.errs[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 func (c *Client) prepare(job tasks.Job) (jobstore.NewJob, error) {
@@ -138,10 +209,12 @@ type outcome struct {
 	err     error
 }
 
-func (c *Client) write(ctx context.Context, jobs []jobstore.NewJob) []outcome {
+// write writes records, index and tasks of jobs, and says when the records stand.
+func (c *Client) write(ctx context.Context, jobs []jobstore.NewJob, recorded func()) []outcome {
 	outcomes := make([]outcome, len(jobs))
 	created, errs := c.store.CreateMany(ctx, jobs)
 	failpoint.At("enqueue.indexed")
+	recorded()
 	var group errgroup.Group
 	group.SetLimit(c.concurrency)
 	for i, job := range jobs {

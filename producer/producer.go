@@ -42,7 +42,8 @@ type Config struct {
 	Catalog *catalog.Catalog
 	// Prefix stands before every key of the job records. Defaults to keyspace.DefaultPrefix.
 	Prefix string
-	// Concurrency is how many tasks EnqueueMany hands to asynq at once. Defaults to 32.
+	// Concurrency is how many tasks EnqueueMany hands to asynq at once. On a single Redis server they travel together;
+	// on a cluster each needs a connection. Defaults to 256, on a cluster to 32.
 	Concurrency int
 }
 
@@ -73,8 +74,12 @@ func New(config Config) (*Client, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
+	queue, together := envelope.Together(config.Redis)
 	if config.Concurrency == 0 {
 		config.Concurrency = 32
+		if together {
+			config.Concurrency = envelope.MostTogether
+		}
 	}
 	store, err := jobstore.New(jobstore.Config{Redis: config.Redis, Prefix: config.Prefix})
 	if err != nil {
@@ -82,7 +87,7 @@ func New(config Config) (*Client, error) {
 	}
 	return &Client{
 		redis: config.Redis, catalog: config.Catalog, store: store, concurrency: config.Concurrency,
-		queue:     asynq.NewClientFromRedisClient(config.Redis),
+		queue:     asynq.NewClientFromRedisClient(queue),
 		inspector: asynq.NewInspectorFromRedisClient(config.Redis),
 	}, nil
 }

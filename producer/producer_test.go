@@ -192,7 +192,8 @@ func TestEnqueueManyStopsWithItsContext(t *testing.T) {
 			cancel()
 		}
 	}
-	require.Equal(t, 512, answered)
+	require.LessOrEqual(t, answered, 4*256, "a few hundred are taken ahead")
+	require.Zero(t, answered%256)
 	require.Equal(t, taken, answered-1, "every job that was taken has an answer")
 }
 

@@ -45,12 +45,7 @@ func (f *filterFlags) given(cmd *cobra.Command) bool {
 
 // filter reads the flags.
 func (f *filterFlags) filter(cmd *cobra.Command, now time.Time) (producer.Filter, error) {
-	filter := producer.Filter{TaskTypes: slices.Clone(f.taskTypes), Tenant: f.tenant, Codes: f.codes, Text: f.text, Batch: f.batch}
-	for i, name := range filter.TaskTypes {
-		if name == envelope.Adhoc {
-			filter.TaskTypes[i] = ""
-		}
-	}
+	filter := producer.Filter{TaskTypes: f.taskTypes, Tenant: f.tenant, Codes: f.codes, Text: f.text, Batch: f.batch}
 	for _, name := range f.statuses {
 		if !slices.Contains(jobStatuses, name) {
 			return filter, refuseUsage(cmd, "%s", unknownName("status", name, jobStatuses))

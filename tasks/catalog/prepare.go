@@ -12,7 +12,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/forebay-queue/forebay/tasks"
-	"github.com/forebay-queue/forebay/tasks/tokens"
 )
 
 // Prepared is a job as its record keeps it; it converts to a jobstore.NewJob.
@@ -46,7 +45,9 @@ func (c *Catalog) Prepare(job tasks.Job, now time.Time) (Prepared, error) {
 	if job.Kind, err = c.kindOf(job); err != nil {
 		return Prepared{}, err
 	}
-	if err := errors.Join(c.checkModels(job), c.setTimes(&job, now), c.render(&job)); err != nil {
+	problems := errors.Join(c.checkModels(job), c.setTimes(&job, now))
+	count, err := c.render(&job)
+	if err := errors.Join(problems, err); err != nil {
 		return Prepared{}, err
 	}
 	if job.ID == "" {
@@ -58,7 +59,7 @@ func (c *Catalog) Prepare(job tasks.Job, now time.Time) (Prepared, error) {
 	}
 	job.V = tasks.Version
 	fill(&job.Priority, tasks.PriorityDefault)
-	return Prepared{job, fingerprint, tokens.Prompt(job.Kind, job.Request)}, nil
+	return Prepared{job, fingerprint, count}, nil
 }
 
 func refuse(field, format string, args ...any) error {

@@ -312,3 +312,16 @@ func FuzzPrepareRequest(f *testing.F) {
 		require.True(t, short || long)
 	})
 }
+
+// The tokens of an input are those of the request that is made of it.
+func TestPrepareCountsTheRequestItMakes(t *testing.T) {
+	t.Parallel()
+	c := valid(t)
+	for _, input := range []string{"A text.", strings.Repeat("Words \"and\" \\ äöü 你好\n", 300), "x"} {
+		for name := range c.TaskTypes {
+			prepared, err := c.Prepare(tasks.Job{TaskType: name, Input: input}, time.Now())
+			require.NoError(t, err)
+			require.Equal(t, tokens.Prompt(prepared.Job.Kind, prepared.Job.Request), prepared.PromptTokens, name)
+		}
+	}
+}

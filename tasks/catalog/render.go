@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/tokens"
 )
 
 // inputMark is what a prompt template has where the job's input belongs.
@@ -33,27 +34,30 @@ func encodeFields(values map[string]any) []field {
 }
 
 // render writes the job's input into its request, and the defaults into the request where it has no such field. The
-// bytes of a request that the user wrote stay as they are.
-func (c *Catalog) render(job *tasks.Job) error {
+// bytes of a request that the user wrote stay as they are. It answers how many tokens the request has.
+func (c *Catalog) render(job *tasks.Job) (int, error) {
 	taskType := c.TaskTypes[job.TaskType]
 	body := job.Request
-	if job.Input != "" {
-		var err error
-		if body, err = renderInput(job.Input, job.Kind, taskType); err != nil {
-			return refuse("input", "cannot be written as JSON: %s", err)
-		}
-	}
+	var messages []tokens.Message
 	var asked map[string]json.RawMessage
-	if err := json.Unmarshal(body, &asked); err != nil {
-		return refuse("request", "must be a JSON object")
-	}
-	content := map[tasks.Kind]string{tasks.KindChat: "messages", tasks.KindEmbedding: "input"}[job.Kind]
-	if _, found := asked[content]; !found {
-		return refuse("request."+content, "is missing; a job of kind %s needs it", job.Kind)
+	if job.Input != "" {
+		messages = messagesOf(job.Input, taskType)
+		var err error
+		if body, err = renderInput(messages, job.Kind); err != nil {
+			return 0, refuse("input", "cannot be written as JSON: %s", err)
+		}
+	} else {
+		if err := json.Unmarshal(body, &asked); err != nil {
+			return 0, refuse("request", "must be a JSON object")
+		}
+		content := map[tasks.Kind]string{tasks.KindChat: "messages", tasks.KindEmbedding: "input"}[job.Kind]
+		if _, found := asked[content]; !found {
+			return 0, refuse("request."+content, "is missing; a job of kind %s needs it", job.Kind)
+		}
 	}
 	bounded, err := c.bounded(asked)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var missing []field
 	if taskType != nil || job.Kind == tasks.KindChat {
@@ -64,36 +68,40 @@ func (c *Catalog) render(job *tasks.Job) error {
 			}
 		}
 	}
-	body = appendFields(body, missing, len(asked) == 0)
+	body = appendFields(body, missing, len(asked) == 0 && job.Input == "")
 	if len(body) > tasks.MaxJobBytes {
-		return refuse("request", "has %d bytes with its prompt and defaults; at most %d are accepted", len(body), tasks.MaxJobBytes)
+		return 0, refuse("request", "has %d bytes with its prompt and defaults; at most %d are accepted", len(body), tasks.MaxJobBytes)
 	}
 	job.Input, job.Request = "", body
-	return nil
+	if job.Kind == tasks.KindChat && messages != nil {
+		// The texts are at hand: they need not be read out of the JSON that was made of them.
+		return tokens.Messages(messages) + tokens.Prompt(job.Kind, appendFields(json.RawMessage("{}"), missing, true)), nil
+	}
+	return tokens.Prompt(job.Kind, body), nil
 }
 
-// renderInput puts the input into the prompt of its task type. It is put there as it is: nothing in it is replaced.
-func renderInput(input string, kind tasks.Kind, taskType *TaskType) (json.RawMessage, error) {
-	text := input
-	if taskType != nil {
-		text = strings.ReplaceAll(taskType.Prompt, inputMark, input)
+// messagesOf puts the input into the prompt of its task type. It is put there as it is: nothing in it is replaced.
+func messagesOf(input string, taskType *TaskType) []tokens.Message {
+	if taskType == nil {
+		return []tokens.Message{{Role: "user", Content: input}}
 	}
+	user := tokens.Message{Role: "user", Content: strings.ReplaceAll(taskType.Prompt, inputMark, input)}
+	if taskType.System == "" {
+		return []tokens.Message{user}
+	}
+	return []tokens.Message{{Role: "system", Content: taskType.System}, user}
+}
+
+// renderInput writes messages as a request of the kind; an embedding is of the last one's text.
+func renderInput(messages []tokens.Message, kind tasks.Kind) (json.RawMessage, error) {
 	if kind == tasks.KindEmbedding {
 		return tasks.Encode(struct {
 			Input string `json:"input"`
-		}{text})
-	}
-	type message struct {
-		Role    string `json:"role"`
-		Content string `json:"content"`
-	}
-	var messages []message
-	if taskType != nil && taskType.System != "" {
-		messages = append(messages, message{"system", taskType.System})
+		}{messages[len(messages)-1].Content})
 	}
 	return tasks.Encode(struct {
-		Messages []message `json:"messages"`
-	}{append(messages, message{"user", text})})
+		Messages []tokens.Message `json:"messages"`
+	}{messages})
 }
 
 // bounded reports whether the request bounds its answer, under any of the names that models have for it, and refuses

@@ -22,11 +22,14 @@ const (
 	mostRead   = 1000
 )
 
+// adhoc is the word for no task type where an empty one cannot be written, as in the types of tasks (package envelope).
+const adhoc = "adhoc"
+
 // Filter says which jobs are meant. A zero field means all of them.
 type Filter struct {
 	// Statuses are the statuses that a job may have.
 	Statuses []tasks.Status
-	// TaskTypes may hold an empty one, which is that of the jobs without.
+	// TaskTypes may hold an empty one or "adhoc", which is that of the jobs without.
 	TaskTypes []string
 	// Tenant is whose jobs they are; empty is everybody's, for operators.
 	Tenant string
@@ -182,7 +185,8 @@ func (f Filter) matchesGlance(row *Row) bool {
 	at := row.at()
 	switch {
 	case !f.means(row.Status), f.Tenant != "" && row.Tenant != f.Tenant,
-		len(f.TaskTypes) > 0 && !slices.Contains(f.TaskTypes, row.TaskType):
+		len(f.TaskTypes) > 0 && !slices.Contains(f.TaskTypes, row.TaskType) &&
+			(row.TaskType != "" || !slices.Contains(f.TaskTypes, adhoc)):
 		return false
 	case !f.Since.IsZero() && (at == nil || at.Before(f.Since)), !f.Until.IsZero() && (at == nil || !at.Before(f.Until)):
 		return false

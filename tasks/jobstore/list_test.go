@@ -129,6 +129,7 @@ func TestListGivesEveryJobOnceInItsOrder(t *testing.T) {
 				return (r.Status == tasks.StatusSucceeded || r.Status == tasks.StatusCancelled) && r.Tenant == "acme"
 			}},
 			{"task types", Filter{TaskTypes: []string{"", "translation"}}, func(r *Record) bool { return r.TaskType != "fast_summary" }},
+			{"no task type", Filter{TaskTypes: []string{"adhoc"}}, func(r *Record) bool { return r.TaskType == "" }},
 			{"code", Filter{Codes: []string{"too_long"}}, func(r *Record) bool {
 				return r.result != nil && r.result.Error != nil && r.result.Error.Code == "too_long"
 			}},

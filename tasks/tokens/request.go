@@ -50,6 +50,21 @@ func Prompt(kind tasks.Kind, request json.RawMessage) int {
 	return count + raw(fields.Tools) + raw(fields.Functions) + raw(fields.ResponseFormat.JSONSchema)
 }
 
+// Message is one of a chat, as a request has it that consists of texts only.
+type Message struct {
+	Role    string `json:"role"`
+	Content string `json:"content"`
+}
+
+// Messages is what messages of texts add to the tokens of a request.
+func Messages(messages []Message) int {
+	count := 0
+	for _, one := range messages {
+		count += perMessage + Text(one.Role) + Text(one.Content)
+	}
+	return count
+}
+
 // message counts all that a message has, also what this build does not know.
 func message(encoded json.RawMessage) int {
 	var fields map[string]json.RawMessage

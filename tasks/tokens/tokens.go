@@ -30,10 +30,10 @@ func Text(text string) int {
 	text = strings.ReplaceAll(text, "\x7f", "\x00") // of which the library's split loses the first
 	count := 0
 	for text != "" {
-		size := span(text)
-		found, err := vocabulary().Count(text[:size])
-		if err != nil {
-			found = size // the most there can be: a token for every byte
+		size, found := nextWord(text)
+		if size == 0 {
+			size = span(text)
+			found = counted(text[:size])
 		}
 		count += found
 		text = text[size:]
