@@ -116,7 +116,7 @@ type chunk struct {
 	receipts []Receipt
 	errs     []error
 	prepared []jobstore.NewJob
-	places   []int // of the prepared jobs, among all
+	places   []int         // of the prepared jobs, among all
 	created  chan struct{} // closed once their records stand
 	written  chan struct{} // closed once all of it does
 }
