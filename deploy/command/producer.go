@@ -29,8 +29,9 @@ func newProducerCommand() *cobra.Command {
 		Use:   "producer",
 		Short: "Take jobs in over HTTP and from the inbox, and say how they stand",
 		Long: `Serve the HTTP interface until a signal comes: it takes jobs in, answers how they stand, waits for their results and
-cancels them. Consume the inbox, too, the stream into which any language writes jobs (see docs/ways-in.md). The first SIGINT or SIGTERM takes no new request, has those who wait answered with what stands, and gives
-running requests 10s; the second ends the process at once. Any number of producers may run.
+cancels them. Consume the inbox, too, the stream into which any language writes jobs (docs/ways-in.md). The first SIGINT
+or SIGTERM takes nothing new, has those who wait answered with what stands, and gives running requests 10s; the second
+ends the process at once. Any number of producers may run.
 
 Nobody is asked for a key: it listens on loopback only.`,
 		Example: `  forebay producer
