@@ -26,6 +26,8 @@ type devReply struct {
 	Redis string `json:"redis"`
 	// Embedded tells that Redis is part of this process, and not durable.
 	Embedded bool `json:"embedded"`
+	// Data is the folder in which everything is kept; absent where it is not.
+	Data string `json:"data,omitempty"`
 	// HTTP is absent where it is off.
 	HTTP string `json:"http,omitempty"`
 	// Config is the configuration by which other commands take part.
@@ -46,6 +48,8 @@ type running struct {
 	sandbox *sandbox.Sandbox
 	// redis names a Redis of the user's own, without credentials; redisFlag is what commands need to reach it.
 	redis, redisFlag string
+	// data is the folder in which everything is kept, or empty.
+	data string
 	// config is the user's configuration; empty where the sandbox has one of its own.
 	config string
 	// job is one that can be looked at; empty where there is none yet.
@@ -54,16 +58,18 @@ type running struct {
 }
 
 func newDevCommand() *cobra.Command {
-	var listen string
+	var listen, data string
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run a whole deployment in one process, for development",
 		Long: `Run Redis, a worker, endpoints and the HTTP interface in one process until Ctrl-C, and print their addresses.
 
-Redis is an embedded one, which is not durable: all jobs are gone when the process ends. --redis takes one of your
-own. The endpoints are simulated, and bill nobody; --config takes those of a configuration, which are real, and its
+Redis is an embedded one, which is not durable: all jobs are gone when the process ends. With --data a redis-server,
+which has to be installed, runs beside it and keeps everything in a folder: the next ` + "`forebay dev`" + ` with that folder goes
+on where this one was ended or killed. --redis takes a Redis of your own. The endpoints are simulated, and bill nobody; --config takes those of a configuration, which are real, and its
 http.listen. Of the configuration's Redis nothing but the prefix is used here.`,
 		Example: `  forebay dev
+  forebay dev --data ./forebay-data
   forebay dev --redis redis://localhost:6379/0
   forebay dev --config forebay.yaml --listen 127.0.0.1:0`,
 		Args: cobra.NoArgs,
@@ -74,14 +80,22 @@ http.listen. Of the configuration's Redis nothing but the prefix is used here.`,
 			if cmd.Flags().Changed("listen") && listen == "" {
 				return refuseUsage(cmd, "--listen must be an address such as 127.0.0.1:8080, or off")
 			}
-			return runDev(cmd, listen)
+			flag, _ := cmd.Flags().GetString(flagRedis)
+			switch changed := cmd.Flags().Changed("data"); {
+			case changed && data == "":
+				return refuseUsage(cmd, "--data must be a folder")
+			case changed && flag != "":
+				return refuseUsage(cmd, "--data stands beside --redis; give one of them")
+			}
+			return runDev(cmd, listen, data)
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "", "`address` of the HTTP interface, on loopback; port 0 takes a free one, off none\n(default: http.listen of --config, else 127.0.0.1:8080)")
+	cmd.Flags().StringVar(&data, "data", "", "`folder` in which everything is kept (default: nothing is)")
 	return cmd
 }
 
-func runDev(cmd *cobra.Command, listen string) (err error) {
+func runDev(cmd *cobra.Command, listen, data string) (err error) {
 	file, d, err := devConfig(cmd)
 	if err != nil {
 		return err
@@ -92,11 +106,11 @@ func runDev(cmd *cobra.Command, listen string) (err error) {
 		}
 	}
 	log := newLog(cmd, file.Log)
-	d.slots = file.Worker.Slots
+	d.slots, d.data = file.Worker.Slots, data
 	settings := sandbox.Config{
 		Prefix: file.Redis.Prefix, Slots: file.Worker.Slots, DrainTimeout: file.Worker.DrainTimeout, Listen: listen,
 		InboxOff: file.Inbox.Enabled == config.Off, MaxQueued: file.Inbox.MaxQueued, MaxRejected: file.Inbox.MaxRejected,
-		HealthInterval: healthInterval(file.Health), Log: log,
+		HealthInterval: healthInterval(file.Health), Log: log, Data: data,
 		Status: func(ctx context.Context, s *sandbox.Sandbox) (any, error) {
 			return readStatus(ctx, deployment{client: s.Redis, redis: cmp.Or(d.redis, s.RedisURL), prefix: file.Redis.Prefix, catalog: s.Catalog})
 		},
@@ -104,7 +118,7 @@ func runDev(cmd *cobra.Command, listen string) (err error) {
 	if d.config != "" {
 		settings.Catalog = &file.Catalog
 	}
-	if flag, source := ownRedis(cmd); flag != "" {
+	if flag, source := ownRedis(cmd); flag != "" && data == "" {
 		options, err := parseRedisURL(flag, source)
 		if err != nil {
 			return err
@@ -207,7 +221,7 @@ func (d running) writeConfig() (path string, remove func(), err error) {
 
 func (d running) reply(path string) devReply {
 	reply := devReply{
-		Redis: cmp.Or(d.redis, d.sandbox.RedisURL), Embedded: d.redis == "", HTTP: d.sandbox.HTTPURL, Config: path, Slots: d.slots,
+		Redis: cmp.Or(d.redis, d.sandbox.RedisURL), Embedded: d.redis == "" && d.data == "", Data: d.data, HTTP: d.sandbox.HTTPURL, Config: path, Slots: d.slots,
 	}
 	for _, e := range d.sandbox.EndpointOrder() {
 		reply.Endpoints = append(reply.Endpoints, devEndpoint{Endpoint: e.Name, Region: e.Region, URL: e.URL, Simulated: e.Simulated})
@@ -219,7 +233,9 @@ func (d running) reply(path string) devReply {
 func (d running) tell(out io.Writer, path string) error {
 	fmt.Fprint(out, "\nA whole deployment runs in this process:\n\n")
 	list := table(out)
-	if d.redis == "" {
+	if d.data != "" {
+		row(list, "  redis", d.sandbox.RedisURL, "durable: everything is kept in "+d.data)
+	} else if d.redis == "" {
 		row(list, "  redis", d.sandbox.RedisURL, "embedded, not durable: all jobs are gone when this ends")
 	} else {
 		row(list, "  redis", d.redis, "your own")

@@ -10,11 +10,14 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// startRedis starts the embedded Redis, unless one was given.
-func (s *Sandbox) startRedis(context.Context) error {
-	if s.config.Redis != nil {
+// startRedis starts the embedded Redis, or a durable one, unless one was given.
+func (s *Sandbox) startRedis(ctx context.Context) error {
+	switch {
+	case s.config.Redis != nil:
 		s.Redis = s.config.Redis
 		return nil
+	case s.config.Data != "":
+		return s.startDurable(ctx)
 	}
 	server := miniredis.NewMiniRedis()
 	if err := server.StartAddr("127.0.0.1:0"); err != nil {

@@ -42,6 +42,9 @@ type Config struct {
 	// Redis is the client to use; Close leaves it open. Give it a pool of at least Connections(Workers, Slots).
 	// Defaults to an embedded Redis, which keeps everything in memory and forgets it at Close.
 	Redis redis.UniversalClient
+	// Data is a folder in which a redis-server of the sandbox's own keeps everything, so that the next sandbox with that
+	// folder goes on where this one ended, however it did. Defaults to none: the embedded Redis.
+	Data string
 	// Prefix stands before every key. Defaults to keyspace.DefaultPrefix.
 	Prefix string
 	// Catalog is a validated catalog, whose endpoints are called as they stand. Defaults to the example's task types,
@@ -106,6 +109,8 @@ type Sandbox struct {
 	// that was given.
 	Redis    redis.UniversalClient
 	RedisURL string
+	// Durable tells that Redis keeps everything in Config.Data.
+	Durable bool
 	// Catalog is what the workers work by.
 	Catalog *catalog.Catalog
 	// Simulator is the provider behind the simulated endpoints, SimulatorURL its address; nil and empty where the
