@@ -2,13 +2,16 @@ package producer_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http/httptest"
 	"slices"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/forebay-queue/forebay/producer"
+	"github.com/forebay-queue/forebay/producer/httpapi"
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/redistest"
@@ -124,4 +127,59 @@ func actAsWorker(client *redis.Client, id string) {
 	_, _ = store.Commit(context.Background(), jobstore.Commit{
 		ID: id, Run: 1, Status: tasks.StatusSucceeded, Result: tasks.Result{Text: "A short text."},
 	})
+}
+
+// A program that reaches Forebay over HTTP has the same interface: Jobs.
+func ExampleNewHTTP() {
+	behind, client, end := open()
+	defer end()
+	api, err := httpapi.Handler(httpapi.Config{Client: behind})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	server := httptest.NewServer(api) // stands in for `forebay producer`
+	defer server.Close()
+
+	var jobs producer.Jobs
+	jobs, err = producer.NewHTTP(producer.HTTPConfig{URL: server.URL, Key: "the API key"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = jobs.Close() }()
+	ctx := context.Background()
+	_, err = jobs.Enqueue(ctx, tasks.Job{ID: "doc-1", TaskType: "no_such_type", Input: "A long text."})
+	fmt.Println(errors.Is(err, tasks.ErrInvalidJob))
+	receipt, err := jobs.Enqueue(ctx, tasks.Job{ID: "doc-1", TaskType: "fast_summary", Input: "A long text."})
+	fmt.Println(receipt.ID, receipt.Created, err)
+	go actAsWorker(client, "doc-1")
+	result, err := jobs.Wait(ctx, "doc-1")
+	fmt.Println(result.Status, result.Text, err)
+	// Output:
+	// true
+	// doc-1 true <nil>
+	// succeeded A short text. <nil>
+}
+
+func ExampleClient_List() {
+	jobs, _, end := open()
+	defer end()
+	ctx := context.Background()
+
+	for _, id := range []string{"doc-1", "doc-2", "doc-3"} {
+		_, _ = jobs.Enqueue(ctx, tasks.Job{ID: id, TaskType: "fast_summary", Input: "A long text."})
+	}
+	_, _ = jobs.Cancel(ctx, "doc-2")
+	cancelled := producer.Filter{Statuses: []tasks.Status{tasks.StatusCancelled}}
+	page, err := jobs.List(ctx, cancelled, "", 10)
+	fmt.Println(page.Jobs[0].ID, page.Jobs[0].Error.Code, err)
+	groups, err := jobs.Group(ctx, producer.Filter{}, "status")
+	for _, group := range groups.Groups {
+		fmt.Println(group.Key, group.Jobs, err)
+	}
+	// Output:
+	// doc-2 cancelled <nil>
+	// queued 2 <nil>
+	// cancelled 1 <nil>
 }

@@ -199,7 +199,7 @@ func backoff(try int) time.Duration {
 	if try < 5 {
 		wait = min(wait, backoffFirst<<(try-1))
 	}
-	return wait/2 + rand.N(wait/2) //nolint:gosec // it need not be secret
+	return wait/2 + rand.N(wait/2)
 }
 
 // pause waits, or answers why ctx ended before.

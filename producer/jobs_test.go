@@ -214,11 +214,11 @@ func TestHTTPRepeatsWhatWasLost(t *testing.T) {
 		var asked atomic.Int64
 		jobs := overHTTP(t, b, func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				switch n := asked.Add(1); {
-				case n%3 == 1:
+				switch asked.Add(1) % 3 {
+				case 1:
 					next.ServeHTTP(httptest.NewRecorder(), r)
 					panic(http.ErrAbortHandler)
-				case n%3 == 2:
+				case 2:
 					w.Header().Set("Retry-After", "1")
 					http.Error(w, `{"error":{"message":"too many","type":"rate_limit_error","param":null,"code":"rate_limited"}}`, http.StatusTooManyRequests)
 				default:
