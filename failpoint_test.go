@@ -105,7 +105,7 @@ func (d *deployment) fillInbox() map[string]int {
 			want["inbox-"+d.write(fmt.Sprintf(`{"task_type":"fast_summary","input":"text %d"}`, i))] = 1
 		}
 		if i%(inboxJobs/inboxRefusals) == 0 {
-			d.write(fmt.Sprintf(`{"id":"bad-%d","task_type":"fast_sumary","input":"x"}`, i))
+			d.write(fmt.Sprintf(`{"id":"bad-%d","task_type":"fast_sumery","input":"x"}`, i))
 		}
 	}
 	return want

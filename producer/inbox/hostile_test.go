@@ -107,7 +107,9 @@ func TestHostileInput(t *testing.T) {
 			case h.fields[0] != "job":
 				wanted = ""
 			}
-			assert.True(t, refusal["job"] == wanted, "%s: the text is not as it was sent", h.name)
+			if refusal["job"] != wanted { // which may be millions of bytes
+				t.Errorf("%s: the text is not as it was sent", h.name)
+			}
 			found, _ := refusal["id"].(string)
 			assert.Equal(t, tasks.StatusFailed, b.record(found).Status, h.name)
 		}

@@ -100,7 +100,7 @@ func TestTheSenderFindsItsRefusal(t *testing.T) {
 		b.start()
 		_, err := b.client.Enqueue(t.Context(), tasks.Job{ID: "taken", TaskType: "fast_summary", Input: "theirs", Tenant: "acme"})
 		require.NoError(t, err)
-		unknown := b.add("job", `{"id":"u-1","task_type":"fast_sumary","input":"x","tenant":"acme"}`)
+		unknown := b.add("job", `{"id":"u-1","task_type":"fast_sumery","input":"x","tenant":"acme"}`)
 		nameless := b.add("job", `{"task_type":"fast_summary","inptu":"x"}`)
 		taken := b.add("job", `{"id":"taken","task_type":"fast_summary","input":"mine"}`)
 		b.drained()
@@ -109,8 +109,8 @@ func TestTheSenderFindsItsRefusal(t *testing.T) {
 		require.Len(t, refusals, 3)
 		assert.Equal(t, map[string]any{
 			"entry": unknown, "id": "u-1", "code": "invalid_job", "field": "task_type",
-			"reason": `job u-1: task_type: no task type "fast_sumary", did you mean "fast_summary"?`,
-			"job":    `{"id":"u-1","task_type":"fast_sumary","input":"x","tenant":"acme"}`,
+			"reason": `job u-1: task_type: no task type "fast_sumery", did you mean "fast_summary"?`,
+			"job":    `{"id":"u-1","task_type":"fast_sumery","input":"x","tenant":"acme"}`,
 		}, refusals[unknown])
 		result := b.record("u-1").Result()
 		assert.Equal(t, tasks.StatusFailed, result.Status)
@@ -144,7 +144,7 @@ func TestTheInboxWaitsWhileTheQueuesAreFull(t *testing.T) {
 		time.Sleep(300 * time.Millisecond)
 		queued := b.queued()
 		assert.LessOrEqual(t, queued, int64(10+16), "one read more at most")
-		assert.EqualValues(t, 40-queued, b.redis.XLen(t.Context(), b.keys.Inbox()).Val(), "the stream is the backlog")
+		assert.Equal(t, 40-queued, b.redis.XLen(t.Context(), b.keys.Inbox()).Val(), "the stream is the backlog")
 		for b.redis.XLen(t.Context(), b.keys.Inbox()).Val() > 0 {
 			b.redis.Del(t.Context(), b.keys.QueuePending("default"))
 			time.Sleep(20 * time.Millisecond)
