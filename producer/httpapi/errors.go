@@ -163,7 +163,11 @@ func failure(id string, err error) *apiError {
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &field):
-		return &apiError{status: http.StatusBadRequest, code: "invalid_job", param: field.Field, message: field.Error()}
+		message := field.Error()
+		if place := "at byte " + strconv.Itoa(field.Byte); field.Byte > 0 && !strings.Contains(message, place) {
+			message += " (" + place + ")"
+		}
+		return &apiError{status: http.StatusBadRequest, code: "invalid_job", param: field.Field, message: message}
 	case errors.Is(err, tasks.ErrInvalidJob):
 		return &apiError{status: http.StatusBadRequest, code: "invalid_job", message: err.Error()}
 	case errors.Is(err, producer.ErrIDConflict):

@@ -25,8 +25,10 @@ var hostile = []struct{ name, body, want string }{
 	{"null", `null`, "must be a JSON object"},
 	{"a number", `7`, "must be a JSON object"},
 	{"two jobs", summary + summary, "something follows the job at byte"},
-	{"not UTF-8", "{\"input\":\"\xff\xfe\"}", "not valid UTF-8 at byte 10"},
-	{"a BOM", "\ufeff" + summary, "byte"},
+	{"not UTF-8", "{\"input\":\"\xff\xfe\"}", "not valid UTF-8 at byte 11"},
+	{"a BOM", "\ufeff" + summary, "byte order mark"},
+	{"half a surrogate", strings.Replace(summary, "a text", `\ud800`, 1), "at byte"},
+	{"a name twice, deep inside", `{"model":"small","request":{"messages":[{"role":"user","role":"user","content":"a"}]}}`, "at byte"},
 	{"UTF-16", "{\x00\"\x00}\x00", "byte"},
 	{"deep", `{"metadata":` + strings.Repeat(`{"a":`, 20_000) + "1" + strings.Repeat("}", 20_000) + "}", "JSON"},
 	{"deep arrays", `{"request":` + strings.Repeat("[", 100_000), "JSON"},
@@ -101,12 +103,12 @@ func TestTextsAreUnaltered(t *testing.T) {
 			require.Equal(t, text, request.Messages[0].Content)
 		}
 	}
-	// A request passes through as it is, with its numbers, its escapes and the surrogates that have no partner.
-	request := `{"messages":[{"role":"user","content":"\ud800 \u00e9"}],"x":1.0000000000000000001,"y":12345678901234567890,"max_tokens":5}`
+	// A request passes through as it is, with its numbers and its escapes.
+	request := `{"messages":[{"role":"user","content":"\ud83d\ude00 \u00e9"}],"x":1.0000000000000000001,"y":12345678901234567890,"max_tokens":5}`
 	require.Equal(t, 201, b.ask("POST", "/v1/jobs", `{"id":"raw","model":"small","request":`+request+`}`).Code)
 	record, err := b.store.Get(t.Context(), "raw")
 	require.NoError(t, err)
-	for _, part := range []string{`"content":"\ud800 \u00e9"`, `1.0000000000000000001`, `12345678901234567890`} {
+	for _, part := range []string{`"content":"\ud83d\ude00 \u00e9"`, `1.0000000000000000001`, `12345678901234567890`} {
 		require.Contains(t, string(record.Job.Request), part)
 	}
 }
