@@ -139,6 +139,21 @@ func (k Keyspace) Leader() string { return k.prefix + "leader" }
 // LeaderLeft is the channel on which a leader says that it has left.
 func (k Keyspace) LeaderLeft() string { return k.prefix + "leader:left" }
 
+// Keys is the API keys: a hash of JSON by their ids.
+func (k Keyspace) Keys() string { return k.prefix + "keys" }
+
+// KeysChanged is the channel on which every creation and revocation of an API key is published.
+func (k Keyspace) KeysChanged() string { return k.prefix + "keys:changed" }
+
+// Session is the API key with which a browser has logged in, by the digest of what the browser holds: a string that
+// expires.
+func (k Keyspace) Session(digest string) string { return k.prefix + "session:" + digest }
+
+// TenantTaken is what a tenant has taken in the last minute, of requests or jobs: a hash.
+func (k Keyspace) TenantTaken(tenant, what string) string {
+	return k.prefix + "{tenant:" + tenant + "}:" + what
+}
+
 // Cancel is the channel on which the ids of cancelled jobs are published.
 func (k Keyspace) Cancel() string { return k.prefix + "cancel" }
 
