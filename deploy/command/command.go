@@ -95,7 +95,7 @@ Try it with nothing installed:  forebay demo`,
 	root.AddCommand(
 		newDemoCommand(), newDevCommand(), newWorkerCommand(), newProducerCommand(), newSchedulerCommand(), newEnqueueCommand(),
 		newGetCommand(), newCancelCommand(), newJobsCommand(), newStatusCommand(), newQueueCommand(), newBreakerCommand(),
-		newCostCommand(), newDoctorCommand(),
+		newCostCommand(), newKeysCommand(), newDoctorCommand(),
 		newSimulateCommand(), newConfigCommand(), newVersionCommand(),
 	)
 	root.AddCommand(laterCommands()...)

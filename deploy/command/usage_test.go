@@ -63,7 +63,7 @@ func TestCommandsToComeAreRefusedByName(t *testing.T) {
 		assert.Contains(t, got.stderr, "`forebay "+name+"` is not available yet")
 		assert.NotContains(t, help.stdout, "\n  "+name+" ", "what cannot be used is not offered")
 	}
-	for _, name := range []string{"demo", "dev", "worker", "producer", "scheduler", "enqueue", "get", "cancel", "jobs", "status", "queue", "breaker", "doctor", "simulate", "config", "version"} {
+	for _, name := range []string{"demo", "dev", "worker", "producer", "scheduler", "enqueue", "get", "cancel", "jobs", "status", "queue", "breaker", "keys", "doctor", "simulate", "config", "version"} {
 		assert.Contains(t, help.stdout, "\n  "+name+" ")
 	}
 }
