@@ -90,6 +90,9 @@ func (a *API) enqueue(ctx context.Context, input *enqueueInput) (*enqueueOutput,
 		problem := errTooLarge()
 		return nil, &problem
 	}
+	if err := takeJobs(ctx, 1); err != nil {
+		return nil, err
+	}
 	job, err := decode(ctx, input.RawBody, key)
 	if err != nil {
 		return nil, failure(key, err)
@@ -144,6 +147,9 @@ func decode(ctx context.Context, body []byte, id string) (tasks.Job, error) {
 func (a *API) enqueueMany(ctx context.Context, body []byte, key string) (*enqueueOutput, error) {
 	texts, err := split(body)
 	if err != nil {
+		return nil, err
+	}
+	if err := takeJobs(ctx, len(texts)); err != nil {
 		return nil, err
 	}
 	answers := make([]Accepted, len(texts))

@@ -26,6 +26,8 @@ type apiError struct {
 	// param is the part of the request that is wrong, or empty.
 	param string
 	code  string
+	// retryAfter is in seconds; 0 leaves it to the status.
+	retryAfter int
 }
 
 // errorBody is what stands in an answer under "error".
@@ -70,6 +72,9 @@ func (e *apiError) GetStatus() int { return e.status }
 
 // GetHeaders implements huma.HeadersError.
 func (e *apiError) GetHeaders() http.Header {
+	if e.retryAfter > 0 {
+		return http.Header{"Retry-After": {strconv.Itoa(e.retryAfter)}}
+	}
 	if e.status == http.StatusServiceUnavailable {
 		return http.Header{"Retry-After": {"1"}}
 	}
