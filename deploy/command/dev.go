@@ -90,7 +90,7 @@ http.listen. Of the configuration's Redis nothing but the prefix is used here.`,
 			return runDev(cmd, listen, data)
 		},
 	}
-	cmd.Flags().StringVar(&listen, "listen", "", "`address` of the HTTP interface, on loopback; port 0 takes a free one, off none\n(default: http.listen of --config, else 127.0.0.1:8080)")
+	cmd.Flags().StringVar(&listen, "listen", "", "`address` of the HTTP interface; port 0 takes a free one, off none\n(default: http.listen of --config, else 127.0.0.1:8080)")
 	cmd.Flags().StringVar(&data, "data", "", "`folder` in which everything is kept (default: nothing is)")
 	return cmd
 }
@@ -116,7 +116,10 @@ func runDev(cmd *cobra.Command, listen, data string) (err error) {
 		},
 	}
 	if d.config != "" {
-		settings.Catalog = &file.Catalog
+		settings.Catalog, settings.Tenants = &file.Catalog, tenantsOf(file)
+		if settings.TLS, err = tlsOf(file); err != nil {
+			return fmt.Errorf("%s: %w", d.config, err)
+		}
 	}
 	if flag, source := ownRedis(cmd); flag != "" && data == "" {
 		options, err := parseRedisURL(flag, source)
@@ -241,7 +244,7 @@ func (d running) tell(out io.Writer, path string) error {
 		row(list, "  redis", d.redis, "your own")
 	}
 	if d.sandbox.HTTPURL != "" {
-		row(list, "  http", d.sandbox.HTTPURL, "send and read jobs; /docs/ is a page to try it")
+		row(list, "  http", d.sandbox.HTTPURL, "send and read jobs; /docs/ is a page to try it, /monitor shows the queues")
 	}
 	for _, e := range d.sandbox.EndpointOrder() {
 		note := "real: calls are billed"

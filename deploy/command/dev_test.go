@@ -152,14 +152,14 @@ func TestDevRefusals(t *testing.T) {
 	used := taken.Addr().String()
 	keyless := writeFile(t, "real.yaml", string(exampleWithoutKeys(t)))
 	public := writeFile(t, "public.yaml", strings.Replace(string(simulatedConfig([]simulateRegion{{"apac", "http://127.0.0.1:9/apac/v1"}})),
-		"listen: 127.0.0.1:8080", "listen: 0.0.0.0:8080", 1))
+		"listen: 127.0.0.1:8080", "listen: 0.0.0.0:0", 1))
 	for _, test := range []struct {
 		line   string
 		status int
 		want   string
 	}{
-		{"dev --config " + public, exitFailed, public + ": http.listen: the address \"0.0.0.0:8080\" is not on loopback"},
-		{"dev --listen 0.0.0.0:8080", exitUsage, "--listen: the address \"0.0.0.0:8080\" is not on loopback, and nobody is asked for a key there"},
+		{"dev --config " + public, exitFailed, "is not on loopback, and there is no API key yet"},
+		{"dev --listen 0.0.0.0:0", exitFailed, "is not on loopback, and there is no API key yet"},
 		{"dev --listen 8080", exitUsage, "--listen: the address \"8080\" cannot be read"},
 		{"dev --listen " + used, exitFailed, "cannot listen on " + used + ": bind: address already in use; choose another address"},
 		{"dev --redis redis://127.0.0.1:1/0", exitFailed, "cannot reach Redis at 127.0.0.1:1/0"},

@@ -33,13 +33,14 @@ cancels them. Consume the inbox, too, the stream into which any language writes 
 or SIGTERM takes nothing new, has those who wait answered with what stands, and gives running requests 10s; the second
 ends the process at once. Any number of producers may run.
 
-Nobody is asked for a key: it listens on loopback only.`,
+It asks for an API key; ` + "`forebay keys create`" + ` makes them. While there is none, it listens on loopback only, and serves this
+machine without. Asynq's console stands at /monitor, for operators.`,
 		Example: `  forebay producer
   forebay producer --listen 127.0.0.1:9000
   forebay producer --listen off                 # the inbox alone`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := httpapi.CheckListen(listen, false); err != nil {
+			if err := httpapi.CheckListen(listen); err != nil {
 				return refuseUsage(cmd, "--listen: %s", err)
 			}
 			if cmd.Flags().Changed("listen") && listen == "" {
@@ -57,14 +58,14 @@ Nobody is asked for a key: it listens on loopback only.`,
 			}
 			if listen == "" {
 				listen = s.file.HTTP.Listen
-				if err := httpapi.CheckListen(listen, false); err != nil {
+				if err := httpapi.CheckListen(listen); err != nil {
 					return fmt.Errorf("%s: http.listen: %w; or give another with --listen", s.path, err)
 				}
 			}
 			return runProducer(cmd, s, listen)
 		},
 	}
-	cmd.Flags().StringVar(&listen, "listen", "", "`address` of the HTTP interface, on loopback; port 0 takes a free one, off none\n(default: the configuration's http.listen, 127.0.0.1:8080)")
+	cmd.Flags().StringVar(&listen, "listen", "", "`address` of the HTTP interface; port 0 takes a free one, off none\n(default: the configuration's http.listen, 127.0.0.1:8080)")
 	cmd.Flags().StringVar(&stream, "inbox", "", "`on` or off: consume the inbox (default: the configuration's inbox.enabled, on)")
 	return cmd
 }
@@ -92,10 +93,10 @@ func runProducer(cmd *cobra.Command, s *settings, listen string) error {
 
 	var parts []part
 	if listen != httpapi.ListenOff {
-		overHTTP, err := serveHTTP(cmd.Context(), httpapi.Config{
+		overHTTP, err := s.serveHTTP(cmd.Context(), client, httpapi.Config{
 			Client: jobs, Log: log,
 			Status: func(ctx context.Context) (any, error) { return readStatus(ctx, s.deployment(client)) },
-		}, listen, log)
+		}, listen)
 		if err != nil {
 			return err
 		}
@@ -128,28 +129,4 @@ func runParts(ctx context.Context, log zerolog.Logger, parts ...part) error {
 	}
 	log.Info().Msg("producer stopped")
 	return nil
-}
-
-// serveHTTP takes the address, and returns what serves it.
-func serveHTTP(ctx context.Context, settings httpapi.Config, address string, log zerolog.Logger) (part, error) {
-	api, err := httpapi.Handler(settings)
-	if err != nil {
-		return nil, err
-	}
-	listener, err := httpapi.Listen(ctx, address, false)
-	if err != nil {
-		return nil, err
-	}
-	server := httpapi.NewServer(api, log)
-	return func(ctx context.Context) error {
-		group, ctx := errgroup.WithContext(ctx)
-		group.Go(func() error { return server.Serve(listener) })
-		group.Go(func() error {
-			<-ctx.Done()
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), producerDrain)
-			defer cancel()
-			return server.Shutdown(ctx)
-		})
-		return group.Wait()
-	}, nil
 }

@@ -58,11 +58,11 @@ func TestProducerRefusesToListenElsewhere(t *testing.T) {
 	t.Parallel()
 	d := newSite(t)
 	for address, want := range map[string]string{
-		"0.0.0.0:8080": "not on loopback",
-		":8080":        "not on loopback",
-		"8080":         "cannot be read",
-		"":             "must be an address",
-		"127.0.0.1:x":  "cannot listen",
+		"0.0.0.0:0":   "is not on loopback, and there is no API key yet",
+		":0":          "`forebay keys create --tenant NAME` or `--operator`",
+		"8080":        "cannot be read",
+		"":            "must be an address",
+		"127.0.0.1:x": "cannot listen",
 	} {
 		got := d.run(t, "producer", "--listen", address)
 		assert.NotEqual(t, exitOK, got.status, address)

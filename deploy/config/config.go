@@ -17,13 +17,15 @@ const On = "on"
 // File is a whole forebay.yaml. The catalog's sections stand at the top level beside the others. After Load or Parse
 // every default is filled in and everything but the secrets has been checked: see Check.
 type File struct {
-	Redis   Redis           `yaml:"redis"`
-	Worker  Worker          `yaml:"worker"`
-	HTTP    HTTP            `yaml:"http"`
-	Inbox   Inbox           `yaml:"inbox"`
-	Log     Log             `yaml:"log"`
-	Health  Health          `yaml:"health"`
-	Catalog catalog.Catalog `yaml:",inline"`
+	Redis  Redis  `yaml:"redis"`
+	Worker Worker `yaml:"worker"`
+	HTTP   HTTP   `yaml:"http"`
+	Inbox  Inbox  `yaml:"inbox"`
+	Log    Log    `yaml:"log"`
+	Health Health `yaml:"health"`
+	// Tenants limit what single tenants may ask over HTTP, by their names. Who is not named has no limits of its own.
+	Tenants map[string]Tenant `yaml:"tenants"`
+	Catalog catalog.Catalog   `yaml:",inline"`
 
 	name   string
 	places places
@@ -56,6 +58,22 @@ type Worker struct {
 type HTTP struct {
 	// Listen is its address, or Off. Defaults to 127.0.0.1:8080.
 	Listen string `yaml:"listen"`
+	TLS    TLS    `yaml:"tls"`
+}
+
+// TLS is what the HTTP interface shows to be who it is. Its files are read again when they change.
+type TLS struct {
+	// CertFile is the certificate in PEM, with those of its issuers, and KeyFile its private key. Both, or neither for no
+	// TLS.
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+}
+
+// Tenant is what one tenant may ask of all producers together, 0 to 1000000; 0 is no limit.
+type Tenant struct {
+	// RequestsPerMinute counts the requests with the tenant's keys, JobsPerMinute the jobs in them.
+	RequestsPerMinute int `yaml:"requests_per_minute"`
+	JobsPerMinute     int `yaml:"jobs_per_minute"`
 }
 
 // Inbox is how the stream is consumed into which any language writes jobs.

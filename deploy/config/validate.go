@@ -14,6 +14,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
@@ -41,6 +42,7 @@ const (
 	maxInterval     = time.Hour
 	maxMaxQueued    = 100_000_000
 	maxMaxRejected  = 10_000_000
+	maxPerMinute    = 1_000_000
 )
 
 var (
@@ -82,6 +84,8 @@ func (f *File) validate() error {
 	}
 	problems = append(problems, f.Inbox.validate()...)
 	problems = append(problems, f.Health.validate()...)
+	problems = append(problems, f.HTTP.TLS.validate()...)
+	problems = append(problems, f.validateTenants()...)
 	return errors.Join(problems...)
 }
 
@@ -95,6 +99,33 @@ func (n Inbox) validate() []error {
 	}
 	if n.MaxRejected < 1 || n.MaxRejected > maxMaxRejected {
 		problems = append(problems, refuse(fmt.Sprintf("must be 1 to %d, got %d", maxMaxRejected, n.MaxRejected), "inbox", "max_rejected"))
+	}
+	return problems
+}
+
+func (t TLS) validate() []error {
+	switch {
+	case t.CertFile != "" && t.KeyFile == "":
+		return []error{refuse("needs key_file beside it", "http", "tls", "cert_file")}
+	case t.KeyFile != "" && t.CertFile == "":
+		return []error{refuse("needs cert_file beside it", "http", "tls", "key_file")}
+	}
+	return nil
+}
+
+func (f *File) validateTenants() []error {
+	var problems []error
+	for _, name := range slices.Sorted(maps.Keys(f.Tenants)) {
+		if !tasks.ValidName(name) {
+			problems = append(problems, refuse("a name must be 1 to 64 characters of A-Z a-z 0-9 _ . -", "tenants", name))
+		}
+		for field, limit := range map[string]int{
+			"requests_per_minute": f.Tenants[name].RequestsPerMinute, "jobs_per_minute": f.Tenants[name].JobsPerMinute,
+		} {
+			if limit < 0 || limit > maxPerMinute {
+				problems = append(problems, refuse(fmt.Sprintf("must be 0 to %d, got %d; 0 is no limit", maxPerMinute, limit), "tenants", name, field))
+			}
+		}
 	}
 	return problems
 }

@@ -10,16 +10,15 @@ import (
 // ListenOff as Config.Listen has nobody listened for.
 const ListenOff = httpapi.ListenOff
 
-// CheckListen refuses an address that others than this machine could reach: nobody is asked for a key there. Empty is
-// the default, ListenOff is no address.
-func CheckListen(address string) error { return httpapi.CheckListen(address, false) }
+// CheckListen refuses an address that cannot be read. Empty is the default, ListenOff is no address.
+func CheckListen(address string) error { return httpapi.CheckListen(address) }
 
 // listen takes the address before anything else is started.
 func (s *Sandbox) listen(ctx context.Context) error {
 	if s.config.Listen == ListenOff {
 		return nil
 	}
-	listener, err := httpapi.Listen(ctx, s.config.Listen, false)
+	listener, err := httpapi.Listen(ctx, s.config.Listen)
 	if err != nil {
 		return err
 	}
@@ -31,12 +30,31 @@ func (s *Sandbox) listen(ctx context.Context) error {
 	return nil
 }
 
+// openAuth reads the API keys, before whatever would be started in vain for an address that needs one.
+func (s *Sandbox) openAuth(ctx context.Context) error {
+	if s.listener == nil {
+		return nil
+	}
+	auth, err := httpapi.NewAuth(ctx, httpapi.AuthConfig{
+		Redis: s.Redis, Prefix: s.config.Prefix, Address: s.listener.Addr().String(), Tenants: s.config.Tenants,
+	})
+	if err != nil {
+		return err
+	}
+	s.auth = auth
+	s.onClose(func(context.Context) error {
+		auth.Close()
+		return nil
+	})
+	return nil
+}
+
 // serveHTTP serves the HTTP interface.
 func (s *Sandbox) serveHTTP(context.Context) error {
 	if s.listener == nil {
 		return nil
 	}
-	settings := httpapi.Config{Client: s.Client, Log: s.config.Log}
+	settings := httpapi.Config{Client: s.Client, Log: s.config.Log, Authenticate: s.auth.Authenticate}
 	if s.config.Status != nil {
 		settings.Status = func(ctx context.Context) (any, error) { return s.config.Status(ctx, s) }
 	}
@@ -44,12 +62,16 @@ func (s *Sandbox) serveHTTP(context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.HTTPURL = "http://" + s.listener.Addr().String()
+	scheme := "http://"
+	if s.config.TLS != nil {
+		scheme = "https://"
+	}
+	s.HTTPURL = scheme + s.listener.Addr().String()
 	server := httpapi.NewServer(api, s.config.Log)
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		if err := server.Serve(s.listener); err != nil {
+		if err := server.Serve(s.listener, s.config.TLS); err != nil {
 			s.failed <- fmt.Errorf("serve the HTTP interface on %s: %w", s.listener.Addr(), err)
 		}
 	}()

@@ -4,6 +4,7 @@ package sandbox
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/forebay-queue/forebay/deploy/simulator"
 	"github.com/forebay-queue/forebay/producer"
+	"github.com/forebay-queue/forebay/producer/httpapi"
 	"github.com/forebay-queue/forebay/producer/inbox"
 	"github.com/forebay-queue/forebay/scheduler"
 	"github.com/forebay-queue/forebay/tasks"
@@ -64,9 +66,14 @@ type Config struct {
 	// HealthInterval is the time from one health probe of an endpoint to the next, at least 1s;
 	// scheduler.NoHealthProbes turns them off. Defaults to 60s.
 	HealthInterval time.Duration
-	// Listen is the address of the HTTP interface. It must be on loopback: nobody is asked for a key there. ListenOff
-	// turns it off. Defaults to 127.0.0.1:0, a free port.
+	// Listen is the address of the HTTP interface, and of asynq's console at /monitor. On loopback nobody is asked for a key
+	// while there is none; other addresses need one to start with. ListenOff turns it off. Defaults to 127.0.0.1:0, a free
+	// port.
 	Listen string
+	// TLS is what the HTTP interface is served over. Defaults to none.
+	TLS *tls.Config
+	// Tenants are the limits of tenants' requests over HTTP, by their names. Defaults to none.
+	Tenants map[string]httpapi.TenantLimits
 	// Status is what the HTTP interface answers at /v1/status. Defaults to no such address.
 	Status func(ctx context.Context, s *Sandbox) (any, error)
 	// InboxOff leaves the inbox unread. MaxQueued and MaxRejected are those of inbox.Config.
@@ -126,6 +133,7 @@ type Sandbox struct {
 
 	config   Config
 	listener net.Listener // of HTTPURL
+	auth     *httpapi.Auth
 	gate     *gate.Gate
 	closers  []func(context.Context) error // called from the last to the first
 
@@ -142,7 +150,7 @@ func Start(ctx context.Context, config Config) (*Sandbox, error) {
 	}
 	s := &Sandbox{config: config.withDefaults(), failed: make(chan error, 3)}
 	for _, step := range []func(context.Context) error{
-		s.listen, s.startRedis, s.startEndpoints, s.startWorkers, s.startScheduler, s.startClient, s.startInbox, s.serveHTTP,
+		s.listen, s.startRedis, s.openAuth, s.startEndpoints, s.startWorkers, s.startScheduler, s.startClient, s.startInbox, s.serveHTTP,
 	} {
 		err := step(ctx)
 		if err == nil {

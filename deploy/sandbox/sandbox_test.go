@@ -174,11 +174,8 @@ func TestListenRefusals(t *testing.T) {
 	t.Cleanup(func() { _ = taken.Close() })
 	_, port, _ := net.SplitHostPort(taken.Addr().String())
 	for _, test := range []struct{ listen, want string }{
-		{"0.0.0.0:8080", "not on loopback"},
-		{":8080", "not on loopback"},
-		{"example.com:8080", "not on loopback"},
-		{"[::]:8080", "not on loopback"},
-		{"192.0.2.1:0", "not on loopback"},
+		{"0.0.0.0:0", "not on loopback"},
+		{":0", "not on loopback"},
 		{"8080", "cannot be read"},
 		{"127.0.0.1:" + port, "address already in use; choose another address"},
 	} {

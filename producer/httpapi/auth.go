@@ -3,30 +3,28 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/forebay-queue/forebay/tasks/apikeys"
+	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
 // AuthConfig configures an Auth. A zero field means its documented default.
 type AuthConfig struct {
-	// Redis holds the sessions of browsers and what tenants have taken. Required.
+	// Redis holds the keys, the sessions of browsers and what tenants have taken. Required. Auth does not close it.
 	Redis redis.UniversalClient
 	// Prefix stands before every key. Defaults to keyspace.DefaultPrefix.
 	Prefix string
-	// Book is the API keys. Required.
-	Book *apikeys.Book
-	// Loopback says that only this machine can reach the server. There, and only there, nobody is asked for a key while
-	// there is none.
-	Loopback bool
+	// Address is the server's, host:port. On loopback, and only there, nobody is asked for a key while there is none.
+	// Required.
+	Address string
 	// Tenants are the limits of tenants' requests, by their names. Who is not named has none.
 	Tenants map[string]TenantLimits
-	// Monitor is served at /monitor, to operators only; see NewMonitor. Defaults to no such address.
-	Monitor http.Handler
 }
 
 // Auth stands before the API: it finds out who makes a request, and serves what browsers need for that.
@@ -39,20 +37,44 @@ type Auth struct {
 	sessions sessions
 	tries    *tries
 	meter    meter
+	jobs     *jobstore.Store
 	monitor  http.Handler
 }
 
-// NewAuth returns an Auth.
-func NewAuth(config AuthConfig) (*Auth, error) {
-	if config.Redis == nil || config.Book == nil {
-		return nil, errors.New("HTTP API: AuthConfig.Redis or AuthConfig.Book is missing")
+// NewAuth returns an Auth that knows the keys. It is an error where others than this machine can reach the address and
+// there is no key: the server would let nobody in.
+func NewAuth(ctx context.Context, config AuthConfig) (*Auth, error) {
+	if config.Redis == nil || config.Address == "" {
+		return nil, errors.New("HTTP API: AuthConfig.Redis or AuthConfig.Address is missing")
+	}
+	jobs, err := jobstore.New(jobstore.Config{Redis: config.Redis, Prefix: config.Prefix})
+	if err != nil {
+		return nil, err
 	}
 	keys := keyspace.New(config.Prefix)
-	return &Auth{
-		book: config.Book, loopback: config.Loopback, monitor: config.Monitor, tries: newTries(),
+	a := &Auth{
+		loopback: isLoopback(config.Address), tries: newTries(), jobs: jobs,
 		sessions: sessions{client: config.Redis, keys: keys},
 		meter:    meter{client: config.Redis, keys: keys, limits: config.Tenants},
-	}, nil
+	}
+	if a.monitor, err = newMonitor(config.Redis, jobs); err != nil {
+		return nil, err
+	}
+	if a.book, err = apikeys.OpenBook(ctx, config.Redis, keys); err != nil {
+		return nil, err
+	}
+	if known, err := a.book.Any(); !a.loopback && (err != nil || !known) {
+		a.Close()
+		return nil, errors.Join(err, fmt.Errorf("the address %s is not on loopback, and there is no API key yet, so that nobody would be let in: "+
+			"create one with `forebay keys create --tenant NAME` or `--operator`, or listen on 127.0.0.1", config.Address))
+	}
+	return a, nil
+}
+
+// Close forgets the keys: nobody is let in any more.
+func (a *Auth) Close() {
+	a.book.Close()
+	_ = a.jobs.Close() // nobody waits by it
 }
 
 // Authenticate is what Config.Authenticate takes: behind it, every request has an Identity.
@@ -76,7 +98,7 @@ func (a *Auth) Authenticate(next http.Handler) http.Handler {
 			http.Redirect(w, r, loginFor(r.URL.Path), http.StatusSeeOther)
 		case problem != nil:
 			refuse(w, *problem)
-		case a.monitor != nil && below(r.URL.Path, monitorPath):
+		case below(r.URL.Path, monitorPath):
 			a.serveMonitor(w, r.WithContext(ctx), identity)
 		default:
 			next.ServeHTTP(w, r.WithContext(ctx))
@@ -197,21 +219,4 @@ func below(path, page string) bool {
 func isPage(r *http.Request) bool {
 	return r.Method == http.MethodGet && (below(r.URL.Path, monitorPath) || below(r.URL.Path, strings.TrimSuffix(pagePath, "/"))) &&
 		strings.Contains(r.Header.Get("Accept"), "text/html")
-}
-
-// CheckKeys refuses an address that others than this machine can reach while there is no key. Its server would let
-// nobody in.
-func CheckKeys(ctx context.Context, address string, book *apikeys.Book) error {
-	if IsLoopback(address) {
-		return nil
-	}
-	if err := book.Refresh(ctx); err != nil {
-		return err
-	}
-	known, err := book.Any()
-	if err == nil && !known {
-		err = errors.New("the address " + address + " can be reached from other machines, and there is no API key yet: " +
-			"create one with `forebay keys create --operator` or `--tenant NAME`, or listen on 127.0.0.1")
-	}
-	return err
 }

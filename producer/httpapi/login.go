@@ -84,7 +84,7 @@ func (a *Auth) showLogin(w http.ResponseWriter, r *http.Request) {
 	case problem == nil && identity.Key == "":
 		page.Open = true
 	case problem == nil:
-		page.Identity, page.Monitor = &identity, identity.Operator && a.monitor != nil
+		page.Identity, page.Monitor = &identity, identity.Operator
 	case problem.code == "session_ended" || problem.code == codeInvalidKey:
 		page.Problem = problem.message
 	case problem.status != http.StatusUnauthorized:

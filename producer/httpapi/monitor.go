@@ -34,11 +34,8 @@ type consoleView struct {
 	policy  string
 }
 
-// NewMonitor returns asynq's console over the queues of a Redis, for AuthConfig.Monitor. The Store reads the jobs.
-func NewMonitor(client redis.UniversalClient, store *jobstore.Store) (http.Handler, error) {
-	if client == nil || store == nil {
-		return nil, errors.New("the console needs a client of Redis and a job store")
-	}
+// newMonitor returns asynq's console over the queues of a Redis. The Store reads the jobs.
+func newMonitor(client redis.UniversalClient, store *jobstore.Store) (http.Handler, error) {
 	m := &monitor{jobs: newTaskJobs(store)}
 	for view, readOnly := range map[*consoleView]bool{&m.writes: false, &m.reads: true} {
 		console := asynqmon.New(asynqmon.Options{RootPath: monitorPath, RedisConnOpt: givenClient{client}, ReadOnly: readOnly})

@@ -72,8 +72,8 @@ func isLocalHost(host string) bool {
 	return err == nil && ip.IsLoopback()
 }
 
-// IsLoopback tells whether only this machine can reach an address, host:port.
-func IsLoopback(address string) bool {
+// isLoopback tells whether only this machine can reach an address, host:port.
+func isLoopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	return err == nil && isLocalHost(host)
 }

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log"
@@ -40,10 +41,15 @@ func NewServer(api *API, logger zerolog.Logger) *Server {
 	}}
 }
 
-// Serve answers requests until Shutdown, and closes the listener.
-func (s *Server) Serve(listener net.Listener) error {
-	s.log.Info().Str("address", listener.Addr().String()).Msg("HTTP interface listens")
-	if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+// Serve answers requests until Shutdown, over TLS where there is a configuration of it, and closes the listener.
+func (s *Server) Serve(listener net.Listener, secure *tls.Config) error {
+	s.log.Info().Str("address", listener.Addr().String()).Bool("tls", secure != nil).Msg("HTTP interface listens")
+	serve := s.http.Serve
+	if secure != nil {
+		s.http.TLSConfig = secure
+		serve = func(listener net.Listener) error { return s.http.ServeTLS(listener, "", "") }
+	}
+	if err := serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

@@ -62,11 +62,11 @@ func newWaits(t testing.TB) *waits {
 // serve serves an API on loopback for as long as the test lasts.
 func serve(t testing.TB, api *httpapi.API) string {
 	t.Helper()
-	listener, err := httpapi.Listen(context.Background(), "127.0.0.1:0", false)
+	listener, err := httpapi.Listen(context.Background(), "127.0.0.1:0")
 	require.NoError(t, err)
 	server := httpapi.NewServer(api, zerolog.Nop())
 	stopped := make(chan error, 1)
-	go func() { stopped <- server.Serve(listener) }()
+	go func() { stopped <- server.Serve(listener, nil) }()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
