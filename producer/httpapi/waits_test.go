@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -62,11 +63,16 @@ func newWaits(t testing.TB) *waits {
 // serve serves an API on loopback for as long as the test lasts.
 func serve(t testing.TB, api *httpapi.API) string {
 	t.Helper()
+	return serveOver(t, api, nil)
+}
+
+func serveOver(t testing.TB, api *httpapi.API, secure *tls.Config) string {
+	t.Helper()
 	listener, err := httpapi.Listen(context.Background(), "127.0.0.1:0")
 	require.NoError(t, err)
 	server := httpapi.NewServer(api, zerolog.Nop())
 	stopped := make(chan error, 1)
-	go func() { stopped <- server.Serve(listener, nil) }()
+	go func() { stopped <- server.Serve(listener, secure) }()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
