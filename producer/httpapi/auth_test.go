@@ -16,7 +16,9 @@ import (
 
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/producer/httpapi"
+	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/apikeys"
+	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/redistest"
 )
@@ -60,7 +62,7 @@ func (d *door) open(address string, limits map[string]httpapi.TenantLimits) {
 	auth, err := httpapi.NewAuth(d.t.Context(), httpapi.AuthConfig{Redis: d.client, Address: address, Tenants: limits})
 	require.NoError(d.t, err)
 	d.t.Cleanup(auth.Close)
-	catalog := catalogOf(d.t)
+	catalog := newCatalog(d.t)
 	jobs, err := producer.New(producer.Config{Redis: d.client, Catalog: catalog})
 	require.NoError(d.t, err)
 	d.t.Cleanup(func() { _ = jobs.Close() })
@@ -290,6 +292,26 @@ func TestKeysThatCannotBeRead(t *testing.T) {
 		assert.NotContains(t, answer.Body.String(), "LOADING")
 	}
 	server.SetError("")
+}
+
+// withJobs is a server with a job that waits and one that has succeeded, both of the tenant default.
+func withJobs(t *testing.T) *redis.Client {
+	t.Helper()
+	client, _ := redistest.Embedded(t)
+	store, err := jobstore.New(jobstore.Config{Redis: client})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = store.Close() })
+	for _, id := range []string{"waits", "done"} {
+		_, err = store.Create(t.Context(), jobstore.NewJob{Fingerprint: "f", Job: tasks.Job{
+			ID: id, TaskType: "fast_summary", Tenant: "default", Priority: tasks.PriorityDefault, Request: []byte(`{}`),
+		}})
+		require.NoError(t, err)
+	}
+	_, err = store.Commit(t.Context(), jobstore.Commit{
+		ID: "done", Run: 1, Status: tasks.StatusSucceeded, Result: tasks.Result{Text: "short"}, Response: []byte(`{"choices":[]}`),
+	})
+	require.NoError(t, err)
+	return client
 }
 
 func embeddedDoor(t *testing.T) (*door, *miniredis.Miniredis) {

@@ -95,11 +95,11 @@ func TestTheEndIsToldAtOnce(t *testing.T) {
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	b := embedded(t)
-	listener, err := httpapi.Listen(t.Context(), "127.0.0.1:0", false)
+	listener, err := httpapi.Listen(t.Context(), "127.0.0.1:0")
 	require.NoError(t, err)
 	server := httpapi.NewServer(b.API, zerolog.Nop())
 	stopped := make(chan error, 1)
-	go func() { stopped <- server.Serve(listener) }()
+	go func() { stopped <- server.Serve(listener, nil) }()
 	url := "http://" + listener.Addr().String()
 	require.Equal(t, 201, b.ask("POST", "/v1/jobs", withID("a")).Code)
 	answers := make(chan string, 20)

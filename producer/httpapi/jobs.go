@@ -100,6 +100,9 @@ func (a *API) cancelJob(ctx context.Context, input *jobInput) (*jobOutput, error
 
 // retryJob runs a job again that has ended without success.
 func (a *API) retryJob(ctx context.Context, input *jobInput) (*jobOutput, error) {
+	if err := takeJobs(ctx, 1); err != nil {
+		return nil, err
+	}
 	return a.change(ctx, input.ID, a.client.Reopen)
 }
 

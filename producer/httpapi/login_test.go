@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -220,7 +219,7 @@ func TestLoginForms(t *testing.T) {
 	} {
 		answer := d.ask("POST", "/login", "", body, from("Content-Type", "application/x-www-form-urlencoded"), sameOrigin)
 		require.Contains(t, []int{400, 401}, answer.Code, name)
-		require.Regexp(t, regexp.MustCompile(`role="alert"`), answer.Body.String(), name)
+		require.Contains(t, answer.Body.String(), `role="alert"`, name)
 	}
 	answer := d.tryLogin(url.Values{"key": {`"><script>alert(1)</script>`}, "next": {`"><script>`}})
 	assert.NotContains(t, answer.Body.String(), "<script>")

@@ -68,6 +68,9 @@ func (a *API) register() error {
 
 // operation describes an address. What it may answer beside its success are the statuses.
 func operation(method, path, id, group, summary, description string, errs ...int) huma.Operation {
+	if group != groupProcess {
+		errs = append(errs, http.StatusUnauthorized, http.StatusTooManyRequests)
+	}
 	return huma.Operation{
 		Method: method, Path: path, OperationID: id, Tags: []string{group}, Summary: summary,
 		Description: strings.TrimSpace(description), Errors: errs,
