@@ -1,7 +1,6 @@
 package worker_test
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -64,7 +63,7 @@ func TestAForeignTaskIsAdoptedOnce(t *testing.T) {
 
 func TestAForeignTaskThatIsRefused(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bench) {
-		var log strings.Builder
+		var log lines
 		b.log = zerolog.New(&log)
 		w := b.newWorker()
 		taken := b.job(func(j *tasks.Job) { j.Tenant = "acme" })

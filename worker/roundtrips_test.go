@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -106,7 +107,8 @@ func (r *roundTrips) end() [][]string {
 func (r *roundTrips) sent(cmds ...redis.Cmder) (delay func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.on {
+	// A connection more is made when there are too few for what is sent at once, and kept for the next job.
+	if !r.on || slices.ContainsFunc(cmds, func(cmd redis.Cmder) bool { return cmd.Name() == "hello" || cmd.Name() == "client" }) {
 		return func() {}
 	}
 	if r.answered {

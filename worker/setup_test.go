@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -190,4 +191,24 @@ func (b *bench) breaker(endpoint string) gate.EndpointState {
 	states, err := b.gate.Endpoints(b.t.Context(), []gate.Endpoint{{Account: endpoint[:1], Name: endpoint}})
 	require.NoError(b.t, err)
 	return states[0]
+}
+
+// lines keeps what was logged, by whatever goroutine.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+// Write implements io.Writer.
+func (l *lines) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(line)
+}
+
+// String is all of it.
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }

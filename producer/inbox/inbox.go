@@ -148,6 +148,9 @@ func New(config Config) (*Inbox, error) {
 // ten seconds.
 func (n *Inbox) Run(ctx context.Context) error {
 	if err := n.Start(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to stop before it had begun
+		}
 		return err
 	}
 	<-ctx.Done()
