@@ -83,7 +83,9 @@ type Attempt struct {
 	// Probe marks the call that tried an endpoint whose breaker was half-open.
 	Probe bool `json:"probe,omitempty"`
 	// Hold numbers the hold of the budget, among those of the delivery, that the call was made under.
-	Hold      int       `json:"hold,omitempty"`
+	Hold int `json:"hold,omitempty"`
+	// Ask numbers the delivery's questions to the gate: the one by which the call was admitted.
+	Ask       int       `json:"ask,omitempty"`
 	StartedAt time.Time `json:"started_at"`
 	// CallDeadline is when the call ends at the latest. Another delivery of the job makes no call before
 	// CallDeadline + 5s unless the worker is gone.

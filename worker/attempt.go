@@ -39,8 +39,18 @@ func (d *delivery) attempt(ctx context.Context, call call) (*made, *gate.Admissi
 		return nil, &admission, err
 	}
 	result := &made{route: route, endpoint: endpoint, report: admission.Outcome(gate.Release)}
-	if admission.StartIn > 0 && (!d.awaitPlace(ctx, admission) || d.heldBack() != nil) {
-		return nil, nil, errors.Join(errNotBegun, d.report(result.report))
+	if admission.StartIn > 0 {
+		if !d.awaitPlace(ctx, admission) || d.heldBack() != nil {
+			return nil, nil, errors.Join(errNotBegun, d.report(result.report))
+		}
+		// Others may have found out meanwhile that the endpoint is dead, or that the model has to rest.
+		stands, err := d.worker.gate.Stands(ctx, admission)
+		if err != nil || !stands {
+			if err = errors.Join(err, d.report(result.report)); err != nil {
+				return nil, nil, err
+			}
+			return d.attempt(ctx, call)
+		}
 	}
 	if refused, err := d.keepHold(call); refused != nil || err != nil {
 		return nil, refused, errors.Join(err, d.report(result.report))
@@ -94,7 +104,7 @@ func (d *delivery) intent(route gate.Route, endpoint *catalog.Endpoint, admissio
 	return tasks.Attempt{
 		Run: d.record.Run, Delivery: d.id, Worker: d.worker.id,
 		Model: route.Model, Endpoint: route.Endpoint, Account: route.Account, Region: endpoint.Region,
-		Probe: admission.Probe, Hold: d.number, StartedAt: now.UTC(), CallDeadline: now.Add(endpoint.Timeout).UTC(),
+		Probe: admission.Probe, Hold: d.number, Ask: d.asks, StartedAt: now.UTC(), CallDeadline: now.Add(endpoint.Timeout).UTC(),
 	}
 }
 

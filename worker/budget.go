@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/gate"
@@ -88,8 +86,9 @@ func (d *delivery) admit(ctx context.Context, call call) (gate.Admission, error)
 		return d.refusedByBudget(call.route), nil
 	}
 	held := d.sendHold(call)
+	d.asks++
 	admission, err := d.worker.gate.Admit(ctx, call.route, gate.Ask{
-		Token: uuid.NewString(), Lease: call.lease(), Tokens: call.tokens,
+		Token: numbered(d.id, d.asks), Lease: call.lease(), Tokens: call.tokens,
 		Priority: d.job.Priority, Waited: d.waited(), MaxWait: call.maxWait,
 	})
 	refused, unheld := held()
@@ -122,7 +121,7 @@ func (d *delivery) sendHold(call call) (wait func() (refused bool, err error)) {
 	d.holds++
 	number := d.holds
 	pending := d.worker.budget.SendHold(gate.HoldRequest{
-		Token: holdToken(d.id, number), Job: d.job.ID, Tenant: d.job.Tenant, TaskType: d.job.TaskType,
+		Token: numbered(d.id, number), Job: d.job.ID, Tenant: d.job.Tenant, TaskType: d.job.TaskType,
 		Amount: worst, Lease: call.lease(), Replaces: d.hold,
 	})
 	return func() (bool, error) {
@@ -160,8 +159,8 @@ func (d *delivery) refusedByBudget(route gate.Route) gate.Admission {
 	return gate.Admission{Route: route, Reason: gate.ReasonBudget, RetryIn: wait, TicketIn: wait}
 }
 
-// holdToken names a delivery's n-th hold; the ledger's attempt has both.
-func holdToken(delivery string, n int) string { return delivery + "." + strconv.Itoa(n) }
+// numbered names a delivery's n-th hold, and its n-th question to the gate; the ledger's attempt has both numbers.
+func numbered(delivery string, n int) string { return delivery + "." + strconv.Itoa(n) }
 
 // giveHoldBack gives back the hold that no call of the walk has used. Where that fails it expires by itself.
 func (d *delivery) giveHoldBack() {

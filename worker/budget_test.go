@@ -229,6 +229,11 @@ func TestMaxCost(t *testing.T) {
 
 		result, _ = b.finish(b.job(most(0.001, "small", "tiny")))
 		assert.Equal(t, "tiny", result.Model)
+		for _, models := range []tasks.Models{{"small", "tiny"}, {"tiny", "small"}} {
+			id = b.job(most(0.000001, models...))
+			require.ErrorIs(t, b.deliver(id), asynq.SkipRetry)
+			assert.Contains(t, b.result(id).Error.Message, "a call of tiny may cost", "the least that is missing")
+		}
 		result, _ = b.finish(b.job(most(worstCall, "small")))
 		assert.Equal(t, tasks.StatusSucceeded, result.Status)
 

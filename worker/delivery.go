@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,6 +14,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/envelope"
+	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/worker/internal/policy"
 )
@@ -39,6 +41,8 @@ type delivery struct {
 	record *jobstore.Record
 	job    tasks.Job
 	purse
+	// asks is how often the gate was asked for leave to call.
+	asks int
 	// shown is what the job's record says of a wait on the slot.
 	shown shown
 	// attempts are those of this delivery that have ended without an answer.
@@ -143,7 +147,9 @@ func (d *delivery) work(ctx context.Context) conclusion {
 // closeOrphans looks at the calls that other deliveries of the job left open. One of a living worker may still be
 // answered: the job waits for it. One of a dead worker is closed, and counted as maybe billed.
 func (d *delivery) closeOrphans(ctx context.Context) (*conclusion, error) {
+	open := d.record.Open(d.id)
 	until, err := d.worker.store.CloseOrphans(ctx, d.record, d.id)
+	d.reportOrphans(open)
 	if err != nil || until.IsZero() {
 		return nil, err
 	}
@@ -151,6 +157,24 @@ func (d *delivery) closeOrphans(ctx context.Context) (*conclusion, error) {
 	return &conclusion{wait: min(until.Sub(now), orphanPoll), waiting: tasks.Waiting{
 		Reason: "attempt_open", Since: now.UTC(), Until: until,
 	}}, nil
+}
+
+// reportOrphans tells the gate of calls that nobody else will report, of those that were open: their permits, and the
+// lease of a probe, are free before they expire.
+func (d *delivery) reportOrphans(open []tasks.Attempt) {
+	for _, attempt := range d.record.Attempts {
+		wasOpen := slices.ContainsFunc(open, func(o tasks.Attempt) bool { return o.Seq == attempt.Seq })
+		if !wasOpen || attempt.Code != jobstore.CodeWorkerGone || attempt.Ask == 0 {
+			continue
+		}
+		call := gate.Admission{
+			Route: gate.Route{Account: attempt.Account, Endpoint: attempt.Endpoint, Model: attempt.Model},
+			Token: numbered(attempt.Delivery, attempt.Ask),
+		}
+		if err := d.report(call.Outcome(gate.Ignore)); err != nil {
+			d.worker.log.Debug().Err(err).Str("job", d.job.ID).Msg("a permit expires by itself")
+		}
+	}
 }
 
 // cutOff concludes a delivery whose context ended outside of a call.

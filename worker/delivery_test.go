@@ -219,11 +219,15 @@ func TestAnOpenAttemptIsALease(t *testing.T) {
 
 func TestTheAttemptOfADeadWorkerIsMaybeBilled(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bench) {
-		id := b.job()
+		id, begun := b.job(), time.Now()
 		record, err := b.store.Start(t.Context(), id, jobstore.Delivery{ID: "d-1", Worker: "dead"})
 		require.NoError(t, err)
+		route := gate.Route{Account: "a", Endpoint: "a-1", Model: "small"}
+		permit, err := b.gate.Admit(t.Context(), route, gate.Ask{Token: "d-1.2", Lease: time.Minute})
+		require.NoError(t, err)
+		require.True(t, permit.Granted)
 		_, err = b.store.Begin(t.Context(), id, record.Run, tasks.Attempt{
-			Delivery: "d-1", Worker: "dead", Model: "small", Endpoint: "a-1", Account: "a",
+			Delivery: "d-1", Ask: 2, Worker: "dead", Model: "small", Endpoint: "a-1", Account: "a",
 			StartedAt: time.Now(), CallDeadline: time.Now().Add(time.Minute),
 		})
 		require.NoError(t, err)
@@ -234,7 +238,8 @@ func TestTheAttemptOfADeadWorkerIsMaybeBilled(t *testing.T) {
 		require.Len(t, result.Attempts, 2)
 		assert.True(t, result.Attempts[0].MaybeBilled)
 		assert.Equal(t, jobstore.CodeWorkerGone, result.Attempts[0].Code)
-	})
+		assert.Less(t, time.Since(begun), time.Second, "the dead worker's permit does not stand in the way")
+	}, oneEndpoint(catalog.Limits{Concurrency: 1}))
 }
 
 func TestAJobThatKillsItsWorkersEnds(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/forebay-queue/forebay/deploy/simulator"
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/gate"
 )
 
@@ -90,4 +91,27 @@ func TestEveryKeyRefused(t *testing.T) {
 			require.Equal(t, tasks.StatusSucceeded, s.result(id).Status, id)
 		}
 	})
+}
+
+// Calls are given places ahead of time. Those that have one when the endpoint turns out to be dead, or the provider
+// says 429, are not made.
+func TestAPlaceAheadIsGivenUpWhenItLeadsNowhere(t *testing.T) {
+	// The simulated provider says to come back after two seconds; the second place is one second ahead.
+	for kind, closed := range map[string]time.Duration{"500": 20 * time.Second, "429": 1500 * time.Millisecond} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newFleet(t, 2, 8, []simulator.RegionConfig{{Name: "a-1", Latency: latency(100)}},
+					oneEndpoint(catalog.Limits{RequestsPerMinute: 60}), func(c *catalog.Catalog) { c.Breaker.Failures = 1 })
+				s.outage("a-1", kind)
+				for i := range 16 {
+					s.enqueue(tasks.PriorityDefault, i)
+				}
+				time.Sleep(closed)
+				assert.Equal(t, int64(1), s.sim.Counters().Total.Asked)
+				s.sim.Region("a-1").ClearOutage()
+				s.await(16)
+			})
+		})
+	}
 }

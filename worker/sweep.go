@@ -57,7 +57,7 @@ func (w *Worker) leaked(ctx context.Context, hold gate.Hold) (settlement gate.Se
 	}
 	delivery, _, _ := strings.Cut(hold.Token, ".")
 	at := slices.IndexFunc(record.Attempts, func(a tasks.Attempt) bool {
-		return a.Delivery == delivery && holdToken(a.Delivery, a.Hold) == hold.Token
+		return a.Delivery == delivery && numbered(a.Delivery, a.Hold) == hold.Token
 	})
 	if at < 0 {
 		return settlement, true, nil

@@ -47,8 +47,9 @@ type walk struct {
 	// called tells that the endpoint in hand was called, and asked counts all calls and refusals of the walk.
 	called bool
 	asked  int
-	// beyond is why a model costs more than the job, or any day, has: nil while none does.
-	beyond *tasks.Failure
+	// beyond is why the cheapest of the models asked costs more than the job, or any day, has: nil while none does.
+	beyond      *tasks.Failure
+	beyondModel string
 	// degraded tells that the cheaper models of the tiers are among those of the walk.
 	degraded bool
 }
@@ -165,7 +166,9 @@ func (w *walk) tryEndpoint(
 			return 0, held
 		}
 		if beyond := w.unaffordable(model); beyond != nil {
-			w.beyond = beyond
+			if w.beyond == nil || w.worst(model) < w.worst(w.beyondModel) {
+				w.beyond, w.beyondModel = beyond, model
+			}
 			return policy.NextRoute, nil
 		}
 		made, refused, err := w.attempt(ctx, call{route, endpoint, w.tokens(route), maxWait})

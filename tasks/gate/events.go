@@ -27,11 +27,15 @@ func publish(ctx context.Context, client redis.UniversalClient, keys keyspace.Ke
 }
 
 // Publish writes an event of a change of a breaker: breaker.opened, breaker.reopened or breaker.closed, with the
-// endpoint, its account, the cause, and the account's other endpoints that opened with it. Unchanged writes nothing.
+// endpoint, its account, the cause of an opening, and the account's other endpoints that opened with it. Unchanged writes nothing.
 func (g *Gate) Publish(ctx context.Context, outcome Outcome, transition Transition) error {
 	if transition.Change == Unchanged {
 		return nil
 	}
+	cause := ""
+	if transition.Change != Closed {
+		cause = outcome.cause()
+	}
 	return publish(ctx, g.client, g.keys, "breaker."+string(transition.Change), "endpoint", outcome.Route.Endpoint,
-		"account", outcome.Route.Account, "cause", outcome.cause(), "others", strings.Join(transition.OthersOpened, ","))
+		"account", outcome.Route.Account, "cause", cause, "others", strings.Join(transition.OthersOpened, ","))
 }
