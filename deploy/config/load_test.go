@@ -49,6 +49,22 @@ func TestParseFillsDefaults(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	t.Parallel()
 	rows := map[string]struct{ old, new, want string }{
+		"half of a certificate": {
+			"accounts:\n", "http:\n  tls:\n    cert_file: a.crt\naccounts:\n",
+			"forebay.yaml:3:16: http.tls.cert_file: needs key_file beside it",
+		},
+		"key without a certificate": {
+			"accounts:\n", "http:\n  tls:\n    key_file: a.key\naccounts:\n",
+			"forebay.yaml:3:15: http.tls.key_file: needs cert_file beside it",
+		},
+		"tenant's limit": {
+			"accounts:\n", "tenants:\n  acme:\n    jobs_per_minute: -1\naccounts:\n",
+			"forebay.yaml:3:22: tenants.acme.jobs_per_minute: must be 0 to 1000000, got -1; 0 is no limit",
+		},
+		"tenant's name": {
+			"accounts:\n", "tenants:\n  \"a b\":\n    jobs_per_minute: 1\naccounts:\n",
+			`forebay.yaml:2:3: tenants.a b: a name must be 1 to 64 characters of A-Z a-z 0-9 _ . -`,
+		},
 		"unknown field": {
 			"    timeout: 30s\n", "    timout: 30s\n",
 			"forebay.yaml:9:5: endpoints.relay.timout: unknown field, did you mean timeout?",
