@@ -68,7 +68,7 @@ func TestKeys(t *testing.T) {
 
 			for _, wrong := range []string{
 				"", "fbk_", "sk-proj-0123456789", text[:len(text)-1], text + "a", strings.ToUpper(text), " " + text,
-				text[:25] + "a" + text[26:], strings.Replace(text, acme.ID, operator.ID, 1), strings.Repeat("x", 1<<20),
+				text[:25] + otherLetter(text[25]) + text[26:], strings.Replace(text, acme.ID, operator.ID, 1), strings.Repeat("x", 1<<20),
 			} {
 				_, err := book.Verify(wrong)
 				require.ErrorIs(t, err, apikeys.ErrUnknown, "%.100q", wrong)
@@ -90,6 +90,13 @@ func TestKeys(t *testing.T) {
 			require.False(t, revoked, "there is none any more")
 		})
 	}
+}
+
+func otherLetter(letter byte) string {
+	if letter == 'a' {
+		return "b"
+	}
+	return "a"
 }
 
 // Who reads Redis finds no key's text in it.
