@@ -57,6 +57,8 @@ func (e *HTTPError) Unwrap() error {
 		return ErrNotEnded
 	case "succeeded":
 		return ErrSucceeded
+	case "refused":
+		return ErrRefused
 	}
 	if e.Status != 0 && e.Status != http.StatusBadRequest && e.Status != http.StatusRequestEntityTooLarge || e.passes() {
 		return nil

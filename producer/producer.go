@@ -25,6 +25,8 @@ var (
 	ErrIDConflict = jobstore.ErrIDConflict
 	// ErrNotEnded: the job is to be reopened, and has not ended.
 	ErrNotEnded = jobstore.ErrNotEnded
+	// ErrRefused: the job is to be reopened, and was never accepted.
+	ErrRefused = jobstore.ErrRefused
 	// ErrSucceeded: the job is to be reopened, and has succeeded.
 	ErrSucceeded = jobstore.ErrSucceeded
 	// ErrStaleRun: the run that was meant is over, because the job was reopened.
@@ -169,10 +171,10 @@ func (c *Client) ReopenRun(ctx context.Context, id string, run int) (tasks.Resul
 func (c *Client) reopen(ctx context.Context, id string, reopen func() (*jobstore.Record, error)) (tasks.Result, error) {
 	record, err := within(ctx, func() (*jobstore.Record, error) {
 		record, err := reopen()
-		if err != nil {
+		if record == nil {
 			return nil, err
 		}
-		return record, c.enqueueTask(ctx, record.Job, record.Run)
+		return record, errors.Join(err, c.enqueueTask(ctx, record.Job, record.Run))
 	})
 	if err != nil {
 		return tasks.Result{}, named(id, err)

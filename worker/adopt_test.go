@@ -70,6 +70,9 @@ func TestAForeignTaskThatIsRefused(t *testing.T) {
 		require.NoError(t, w.Start(t.Context()))
 		for i, test := range []struct{ taskType, payload, id, code, reason string }{
 			{"completion:summary", `{"input":"secret"`, "", "invalid_job", "not JSON: it ends at byte 17, in the middle"},
+			{"completion:summary", "\ufeff" + `{"input":"secret"}`, "", "invalid_job", "byte order mark"},
+			{"completion:summary", `[{"input":"secret"}]`, "", "invalid_job", "must be a JSON object, not an array"},
+			{"completion:summary", "", "", "invalid_job", "is empty"},
 			{"completion:summary", `{"id":"bad","inptu":"secret"}`, "", "invalid_job", "inptu: unknown field"},
 			{"completion:nothing", `{"id":"b-2","input":"secret"}`, "b-2", "invalid_job", `no task type "nothing"`},
 			{"completion:summary", `{"id":"b-3","task_type":"adhoc","input":"secret"}`, "b-3", "invalid_job", "and the task's type says"},

@@ -3,6 +3,8 @@ package httpapi
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,7 +27,7 @@ const (
 )
 
 type enqueueInput struct {
-	IdempotencyKey string `header:"Idempotency-Key" doc:"The id of a job that has none of its own, [A-Za-z0-9_-]{1,120}; in an array that of the job at place n is the key, \"-\" and n. So a request whose answer was lost may be sent again"`
+	IdempotencyKey string `header:"Idempotency-Key" doc:"The id of a job that has none of its own, [A-Za-z0-9_-]{1,120}; in an array that of the job at place n is the key, \"-\" and n. Under a tenant's API key the id is made of the tenant and the key. So a request whose answer was lost may be sent again"`
 	RawBody        []byte `contentType:"application/json"`
 }
 
@@ -77,7 +79,7 @@ func (a *API) enqueue(ctx context.Context, input *enqueueInput) (*enqueueOutput,
 	if err := mayWrite(ctx); err != nil {
 		return nil, err
 	}
-	key, err := idempotencyKey(input.IdempotencyKey)
+	key, err := idempotencyKey(ctx, input.IdempotencyKey)
 	if err != nil {
 		return nil, err
 	}
@@ -108,14 +110,19 @@ func (a *API) enqueue(ctx context.Context, input *enqueueInput) (*enqueueOutput,
 	return output, nil
 }
 
-// idempotencyKey reads the header, also where it is quoted as the IETF's draft has it.
-func idempotencyKey(header string) (string, error) {
+// idempotencyKey reads the header, also where it is quoted as the IETF's draft has it. Ids are those of all tenants, and
+// people choose such keys alike: that of a tenant is made its own.
+func idempotencyKey(ctx context.Context, header string) (string, error) {
 	key := header
 	if len(key) >= 2 && key[0] == '"' && key[len(key)-1] == '"' {
 		key = key[1 : len(key)-1]
 	}
 	if header != "" && (!tasks.ValidID(key) || len(key) > longestKey) {
 		return "", badParam("Idempotency-Key", "becomes the job's id, and must have 1 to 120 characters of A-Z a-z 0-9 _ -")
+	}
+	if identity := IdentityOf(ctx); key != "" && !identity.Operator {
+		digest := sha256.Sum256([]byte(identity.Tenant + " " + key))
+		key = "key-" + hex.EncodeToString(digest[:20])
 	}
 	return key, nil
 }

@@ -184,6 +184,8 @@ func failure(id string, err error) *apiError {
 		return errNoJob(id)
 	case errors.Is(err, producer.ErrNotEnded):
 		return &apiError{status: http.StatusConflict, code: "not_ended", param: "id", message: "job " + id + " has not ended; wait for it or cancel it first"}
+	case errors.Is(err, producer.ErrRefused):
+		return &apiError{status: http.StatusConflict, code: "refused", param: "id", message: "job " + id + " was refused and never accepted; send it again, corrected, under the same id"}
 	case errors.Is(err, producer.ErrSucceeded):
 		return &apiError{status: http.StatusConflict, code: "succeeded", param: "id", message: "job " + id + " has succeeded and is never run again; send it under another id"}
 	case errors.Is(err, producer.ErrUnaccepted):

@@ -187,7 +187,18 @@ func TestTenantsAreApart(t *testing.T) {
 
 	require.JSONEq(t, `{"jobs":[]}`, b.ask("GET", "/v1/jobs", "", other...).Body.String())
 	require.Contains(t, b.ask("GET", "/v1/jobs", "", acme...).Body.String(), `"theirs"`)
-	require.Contains(t, b.ask("GET", "/v1/jobs?group_by=tenant", "", acme...).Body.String(), `{"key":"acme"`)
+	counted := b.ask("GET", "/v1/jobs?group_by=tenant", "", acme...).Body.String()
+	require.Contains(t, counted, `{"key":"acme"`)
+	require.NotContains(t, counted, "looked", "that is how many jobs there are of all")
+	keys := map[string]bool{}
+	for _, tenant := range [][]string{acme, other} {
+		keyed := append([]string{"Idempotency-Key", "import-7"}, tenant...)
+		first := b.ask("POST", "/v1/jobs", summary, keyed...)
+		require.Equal(t, 201, first.Code, "everybody's key is their own")
+		require.Equal(t, 200, b.ask("POST", "/v1/jobs", summary, keyed...).Code)
+		keys[first.Header().Get("Location")] = true
+	}
+	require.Len(t, keys, 2)
 	assertError(t, "list", b.ask("GET", "/v1/jobs?tenant=acme", "", other...), "tenant_forbidden")
 	assertError(t, "list", b.ask("GET", "/v1/jobs", "", "X-Nobody", "1"), "tenant_forbidden")
 

@@ -45,7 +45,12 @@ func (a *API) listJobs(ctx context.Context, input *listInput) (*listOutput, erro
 	var listed any
 	var err error
 	if input.GroupBy != "" {
-		listed, err = a.client.Group(ctx, filter, input.GroupBy)
+		var groups producer.Groups
+		groups, err = a.client.Group(ctx, filter, input.GroupBy)
+		if !IdentityOf(ctx).Operator {
+			groups.Looked = 0 // it would tell how many jobs the others have
+		}
+		listed = groups
 	} else {
 		listed, err = a.client.List(ctx, filter, input.Cursor, input.Limit)
 	}

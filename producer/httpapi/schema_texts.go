@@ -75,6 +75,7 @@ var fieldTexts = map[string]map[string]string{
 		"account":       "The account that pays for it",
 		"region":        "Where the endpoint is",
 		"probe":         "The call tried an endpoint whose breaker was half-open",
+		"ask":           "The delivery's question to the gate by which the call was admitted",
 		"hold":          "The hold of the budget that the call was made under",
 		"started_at":    "When the call was begun",
 		"call_deadline": "When the call ends at the latest",

@@ -3,7 +3,6 @@
 package envelope
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"strconv"
@@ -93,10 +92,10 @@ func Decode(task *asynq.Task) (id string, run int, err error) {
 	return id, run, nil
 }
 
-// HoldsJob tells of a task that somebody else has made, with a whole job in its payload and a job's type. A worker
-// adopts it.
+// HoldsJob tells of a task that somebody else has made: it has a job's type, and in its payload, in the place of an id,
+// what is or was meant to be a whole job. A worker adopts it, or says why not.
 func HoldsJob(task *asynq.Task) bool {
-	return strings.HasPrefix(task.Type(), TypePrefix) && bytes.HasPrefix(bytes.TrimLeft(task.Payload(), " \t\r\n"), []byte("{"))
+	return strings.HasPrefix(task.Type(), TypePrefix) && !tasks.ValidID(string(task.Payload()))
 }
 
 // runOf is the run that a task's id speaks of, or 0.

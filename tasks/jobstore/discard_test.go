@@ -1,8 +1,11 @@
 package jobstore
 
 import (
+	"sync"
+	"sync/atomic"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/forebay-queue/forebay/tasks"
@@ -43,5 +46,22 @@ func TestReopenRun(t *testing.T) {
 		_, err = b.ReopenRun(t.Context(), id, 1)
 		require.ErrorIs(t, err, ErrStaleRun)
 		require.Equal(t, 2, b.get(t, id).Run)
+
+		// Of many at the same time one reopens it, and the others know that it was not they.
+		var reopened atomic.Int64
+		var racing sync.WaitGroup
+		for range 8 {
+			racing.Go(func() {
+				switch record, err := b.ReopenRun(t.Context(), id, 2); {
+				case err == nil:
+					reopened.Add(1)
+				default:
+					assert.ErrorIs(t, err, ErrStaleRun)
+					assert.True(t, record == nil || record.Run == 3, "the task of whose run may have to be enqueued")
+				}
+			})
+		}
+		racing.Wait()
+		require.EqualValues(t, 1, reopened.Load())
 	})
 }

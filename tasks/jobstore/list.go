@@ -118,6 +118,9 @@ func (s *Store) List(ctx context.Context, filter Filter, cursor string, limit in
 	if err != nil {
 		return Page{}, err
 	}
+	if cursor, err = s.unsealed(ctx, cursor, filter.Tenant); err != nil {
+		return Page{}, err
+	}
 	from, err := parseCursor(cursor, search.stages)
 	if err != nil {
 		return Page{}, err
@@ -138,6 +141,9 @@ func (s *Store) List(ctx context.Context, filter Filter, cursor string, limit in
 		if !batch.last {
 			page.Next = batch.end.cursor()
 		}
+	}
+	if page.Next, err = s.sealed(ctx, page.Next, filter.Tenant); err != nil {
+		return Page{}, err
 	}
 	if err := s.readLedgers(ctx, listed); err != nil {
 		return Page{}, err

@@ -20,7 +20,7 @@ type Groups struct {
 	// Groups are the largest first.
 	Groups []GroupRow `json:"groups"`
 	// Looked is how many records were looked at. Partial tells that there are more, which were not counted.
-	Looked  int  `json:"looked"`
+	Looked  int  `json:"looked,omitempty"`
 	Partial bool `json:"partial,omitempty"`
 }
 

@@ -76,5 +76,9 @@ func parseCursor(cursor string, stages []stage) (place, error) {
 			return p, nil
 		}
 	}
-	return place{}, &tasks.FieldError{Field: "cursor", Problem: "is none of this list; take the `next` of the page before, or leave it out to begin"}
+	return place{}, errCursor()
+}
+
+func errCursor() error {
+	return &tasks.FieldError{Field: "cursor", Problem: "is none of this list; take the `next` of the page before, or leave it out to begin"}
 }

@@ -3,6 +3,7 @@ package jobstore
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -320,6 +321,18 @@ func TestListLooksAtABoundedNumber(t *testing.T) {
 	require.Empty(t, page.Jobs)
 	require.NotEmpty(t, page.Next)
 	require.Less(t, page.Looked, maxLooked+mostRead)
+	readable, err := base64.RawURLEncoding.DecodeString(page.Next)
+	require.NoError(t, err)
+	require.NotContains(t, string(readable), "job-", "the place is another tenant's job")
+	for _, filter := range []Filter{{}, {Tenant: "default"}} {
+		_, err = b.List(t.Context(), filter, page.Next, 10)
+		require.ErrorIs(t, err, tasks.ErrInvalidJob, "it is no cursor of another tenant's list")
+	}
+	other, err := New(Config{Redis: client})
+	require.NoError(t, err)
+	again, err := other.List(t.Context(), Filter{Tenant: "rare"}, page.Next, 10)
+	require.NoError(t, err)
+	require.Len(t, again.Jobs, 1, "every process reads the cursors of all")
 	page, err = b.List(t.Context(), Filter{Tenant: "rare"}, page.Next, 10)
 	require.NoError(t, err)
 	require.Equal(t, []string{"job-0"}, idsOf(page.Jobs))

@@ -19,13 +19,15 @@ func (s *Store) Reopen(ctx context.Context, id string) (*Record, error) {
 }
 
 // ReopenRun is Reopen for somebody who has seen that a run ended: a job whose run is another by now, because somebody
-// else was faster, is ErrStaleRun.
+// else was faster, is ErrStaleRun; with its record where that happened only now, for then nobody may have enqueued the
+// task yet.
 func (s *Store) ReopenRun(ctx context.Context, id string, run int) (*Record, error) {
 	return s.reopen(ctx, id, run)
 }
 
 func (s *Store) reopen(ctx context.Context, id string, run int) (*Record, error) {
 	read := 0 // the run that this call has found ended
+	changed := false
 	for range maxRereads {
 		record, err := s.Get(ctx, id)
 		switch {
@@ -33,7 +35,10 @@ func (s *Store) reopen(ctx context.Context, id string, run int) (*Record, error)
 			return nil, err
 		case read > 0 && record.Run == read+1 && !record.Status.Ended():
 			// Reopened by an execution of this very call whose reply was lost, or by somebody at the same time.
-			return record, s.Reindex(ctx, record)
+			if err := s.Reindex(ctx, record); err != nil || run == 0 || !changed {
+				return record, err
+			}
+			return record, refused("reopen", id, "stale_run")
 		case run > 0 && record.Run != run:
 			return nil, refused("reopen", id, "stale_run")
 		case record.Status == tasks.StatusSucceeded:
@@ -53,6 +58,7 @@ func (s *Store) reopen(ctx context.Context, id string, run int) (*Record, error)
 			return nil, err
 		}
 		// After ok and after changed alike the record says how it stands.
+		changed = r.word == "changed"
 		if r.word != "ok" && r.word != "changed" {
 			return nil, refused("reopen", id, r.word)
 		}

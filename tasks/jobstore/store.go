@@ -2,8 +2,10 @@ package jobstore
 
 import (
 	"context"
+	"crypto/cipher"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 
@@ -29,6 +31,9 @@ type Store struct {
 	hub   *hub
 	// batches are nil where every job needs a script of its own.
 	batches *batches
+
+	sealing sync.Mutex
+	seal    cipher.AEAD // of tenants' cursors; nil until one is needed
 }
 
 // New returns a Store. It sends nothing yet.

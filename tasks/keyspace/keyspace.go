@@ -127,6 +127,9 @@ func IndexShard(id string) int {
 	return int(hash % IndexShards)
 }
 
+// CursorSecret is the string, 32 random bytes, that the cursors of tenants' lists are sealed with.
+func (k Keyspace) CursorSecret() string { return k.prefix + "cursor:secret" }
+
 // Worker is the liveness key of a worker process: it exists while the process lives.
 func (k Keyspace) Worker(id string) string { return k.prefix + "workers:" + id }
 
