@@ -14,7 +14,10 @@ import (
 type document struct {
 	OpenAPI    string
 	Paths      map[string]map[string]operation
-	Components struct{ Schemas map[string]schema }
+	Components struct {
+		Schemas         map[string]schema
+		SecuritySchemes map[string]struct{ Scheme string }
+	}
 }
 
 type operation struct {
@@ -48,6 +51,7 @@ func TestTheDocumentIsTheServer(t *testing.T) {
 	b := embedded(t)
 	read, _ := readDocument(t, b)
 	require.Equal(t, "3.1.0", read.OpenAPI)
+	require.Equal(t, "bearer", read.Components.SecuritySchemes["key"].Scheme, "the page asks for a key")
 	fill := strings.NewReplacer("{id}", "absent", "{queue}", "bulk", "{task_type}", "fast_summary")
 	ids := map[string]bool{}
 	for path, operations := range read.Paths {

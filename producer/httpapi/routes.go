@@ -45,7 +45,10 @@ func (a *API) register() error {
 				{Name: groupOperator, Description: "The deployment, for operators' keys"},
 				{Name: groupProcess, Description: "This process"},
 			},
-			Components: &huma.Components{Schemas: newRegistry()},
+			Components: &huma.Components{Schemas: newRegistry(), SecuritySchemes: map[string]*huma.SecurityScheme{
+				"key": {Type: "http", Scheme: "bearer", Description: "An API key; `forebay keys create` makes one. Without any, this machine is served."},
+			}},
+			Security: []map[string][]string{{"key": {}}, {}},
 		},
 		Formats:                      map[string]huma.Format{mediaJSON: format, "json": format},
 		DefaultFormat:                mediaJSON,
