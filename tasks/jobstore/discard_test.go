@@ -52,13 +52,13 @@ func TestReopenRun(t *testing.T) {
 		var racing sync.WaitGroup
 		for range 8 {
 			racing.Go(func() {
-				switch record, err := b.ReopenRun(t.Context(), id, 2); {
-				case err == nil:
+				record, err := b.ReopenRun(t.Context(), id, 2)
+				if err == nil {
 					reopened.Add(1)
-				default:
-					assert.ErrorIs(t, err, ErrStaleRun)
-					assert.True(t, record == nil || record.Run == 3, "the task of whose run may have to be enqueued")
+					return
 				}
+				assert.ErrorIs(t, err, ErrStaleRun)
+				assert.True(t, record == nil || record.Run == 3, "the task of whose run may have to be enqueued")
 			})
 		}
 		racing.Wait()
