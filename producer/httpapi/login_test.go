@@ -200,15 +200,24 @@ func TestFailingLogins(t *testing.T) {
 		answer := try("192.0.2.1:99", text)
 		require.Equal(t, 429, answer.Code, "and the right key is not looked at, either")
 		require.Equal(t, "60", answer.Header().Get("Retry-After"))
-		require.Equal(t, 303, try("192.0.2.2:1", text).Code)
+		require.Contains(t, codesOf(try, text, "192.0.2.2:1", "192.0.2.3:1", "192.0.2.4:1"), 303, "others are not kept out")
 		for i := range 10 {
 			try(fmt.Sprintf("[2001:db8::%x]:1", i+1), "x")
 		}
 		require.Equal(t, 429, try("[2001:db8::ffff]:1", text).Code, "one network of IPv6 is one client")
-		require.Equal(t, 303, try("[2001:db8:0:1::1]:1", text).Code)
+		require.Contains(t, codesOf(try, text, "[2001:db8:0:1::1]:1", "[2001:db8:0:2::1]:1", "[2001:db8:0:3::1]:1"), 303)
 		time.Sleep(time.Minute)
 		require.Equal(t, 303, try("192.0.2.1:1", text).Code)
 	})
+}
+
+// codesOf are the answers to logins from several addresses: one in some thousands shares the tries of another by chance.
+func codesOf(try func(remote, key string) *httptest.ResponseRecorder, key string, remotes ...string) []int {
+	var codes []int
+	for _, remote := range remotes {
+		codes = append(codes, try(remote, key).Code)
+	}
+	return codes
 }
 
 func TestLoginForms(t *testing.T) {
