@@ -183,13 +183,6 @@ func (s *Sandbox) Close(ctx context.Context) error {
 	return s.closeErr
 }
 
-// Abort gives up the calls that are out. It does not wait; Close does.
-func (s *Sandbox) Abort() {
-	for _, w := range s.Workers {
-		w.Abort()
-	}
-}
-
 // Endpoints reads the breakers and counters of all endpoints, in the order of their priority.
 func (s *Sandbox) Endpoints(ctx context.Context) ([]gate.EndpointState, error) {
 	endpoints := s.EndpointOrder()
