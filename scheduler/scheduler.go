@@ -2,7 +2,7 @@
 //
 // Any number of Schedulers may run; one of them leads and acts, the others wait to take over: within seconds when the
 // leader dies, at once when it leaves. The leader runs the reconciler, which mends what asynq cannot: deliveries of dead
-// workers, half-written states, jobs without a task, jobs past their deadline; and where it has a catalog, it has the
+// workers, half-written states, jobs without a task, jobs past their deadline, batches that did not learn of an end; and where it has a catalog, it has the
 // endpoints probed and publishes which one each tier asks first.
 package scheduler
 
@@ -19,6 +19,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/forebay-queue/forebay/scheduler/internal/health"
+	"github.com/forebay-queue/forebay/scheduler/internal/keeper"
 	"github.com/forebay-queue/forebay/scheduler/internal/leader"
 	"github.com/forebay-queue/forebay/scheduler/internal/reconciler"
 	"github.com/forebay-queue/forebay/tasks/catalog"
@@ -164,6 +165,7 @@ func (s *Scheduler) lead(ctx context.Context, term *leader.Term) {
 	if s.config.Catalog != nil {
 		parts.Go(func() { s.config.health(s.store.Keys(), term).Run(ctx) })
 	}
+	parts.Go(func() { keeper.New(s.store, term, s.log).Run(ctx) })
 	mending, err := reconciler.New(reconciler.Config{Redis: s.redis, Store: s.store, Term: term, Log: s.log})
 	if err != nil {
 		s.log.Error().Err(err).Msg("nothing is mended")

@@ -46,8 +46,20 @@ type Job struct {
 	// Metadata are up to 16 string pairs (keys of 64, values of 512 characters), echoed in the result.
 	Metadata map[string]string `json:"metadata,omitempty"`
 
+	// Member is the job's place in a batch; nil for a job of its own. It is no part of what a user may ask for: whoever
+	// makes the batch sets it.
+	Member *Member `json:"-"`
+
 	// CreatedAt is when the job was accepted. It is set by the way in.
 	CreatedAt *time.Time `json:"created_at,omitempty"`
+}
+
+// Member says which job of a batch a job is.
+type Member struct {
+	// Batch is the id of the batch.
+	Batch string
+	// Number counts the jobs of the batch, from 0.
+	Number int
 }
 
 // Models is one model or an ordered list of them: in JSON a string or an array of strings.

@@ -11,6 +11,8 @@ type Result struct {
 	Status   Status `json:"status"`
 	TaskType string `json:"task_type,omitempty"`
 	Tenant   string `json:"tenant,omitempty"`
+	// Batch is the one that the job is a member of, if any.
+	Batch string `json:"batch,omitempty"`
 	// Run counts how often the job was opened: 1, and one more for every explicit retry after its end.
 	Run int `json:"run,omitempty"`
 	// Waiting says what the job waits for: queued, retrying, or running for more than a second on the slot of a worker

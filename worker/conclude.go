@@ -30,7 +30,7 @@ func (d *delivery) commit(end conclusion) error {
 	result := d.result(end)
 	commit := jobstore.Commit{
 		ID: d.job.ID, Run: d.record.Run, Delivery: d.id, Status: end.ended, Result: result,
-		Retention: time.Duration(d.job.Retention),
+		Retention: time.Duration(d.job.Retention), Record: d.record,
 	}
 	if end.answer != nil {
 		commit.Response, commit.Attempt = end.answer.body, &end.answer.ledger

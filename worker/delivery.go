@@ -92,10 +92,21 @@ func (w *Worker) ProcessTask(asynqs context.Context, task *asynq.Task) error {
 	case err != nil:
 		return &returned{in: orphanPoll, why: err.Error(), fails: true}
 	case d.record.Status.Ended():
-		return nil
+		return d.handOver()
 	}
 	d.job = d.record.Job
 	return d.close(d.safely(func() conclusion { return d.work(ctx) }))
+}
+
+// handOver tells once more what a job's end sets off: whoever ended it may have died before.
+func (d *delivery) handOver() error {
+	err := d.worker.persist("tell the batch of the job's end", d.jobID, func(ctx context.Context) error {
+		return d.worker.store.Report(ctx, d.record)
+	})
+	if err != nil {
+		return &returned{in: repeatUnknown, why: err.Error(), fails: true}
+	}
+	return nil
 }
 
 // start takes the job and reads its record, in one round trip.

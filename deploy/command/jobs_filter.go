@@ -34,8 +34,7 @@ func (f *filterFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.since, "since", "", "ended, or accepted while open, at this `time` or later, such as 2026-12-31T08:00:00Z")
 	flags.StringVar(&f.until, "until", "", "ended, or accepted while open, before this `time`")
 	flags.StringVar(&f.text, "text", "", "part of the id, the task type, the error's code or message, or a value of the metadata")
-	flags.StringVar(&f.batch, "batch", "", "not available yet")
-	_ = flags.MarkHidden("batch") // it is there
+	flags.StringVar(&f.batch, "batch", "", "the batch that they are members of")
 }
 
 // given tells whether the command line chooses among jobs.
@@ -51,9 +50,6 @@ func (f *filterFlags) filter(cmd *cobra.Command, now time.Time) (producer.Filter
 			return filter, refuseUsage(cmd, "%s", unknownName("status", name, jobStatuses))
 		}
 		filter.Statuses = append(filter.Statuses, tasks.Status(name))
-	}
-	if f.batch != "" {
-		return filter, refuseUsage(cmd, "--batch is not available yet; leave it out")
 	}
 	var err error
 	if filter.Since, err = bound(cmd, "since", f.since, "newer-than", f.newerThan, now); err != nil {

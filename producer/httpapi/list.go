@@ -17,7 +17,7 @@ type listInput struct {
 	Since    time.Time      `query:"since" doc:"From this moment on, RFC 3339: of the acceptance of an open job, of the end of one that has ended"`
 	Until    time.Time      `query:"until" doc:"Before this moment"`
 	Text     string         `query:"text" doc:"A part of the id, the task type, the error's code or message, or a value of the metadata; in any case"`
-	Batch    string         `query:"batch" doc:"Not available yet"`
+	Batch    string         `query:"batch" doc:"The batch that they are members of: they come in the order of their numbers then"`
 	GroupBy  string         `query:"group_by" doc:"Count the jobs instead, by status, code, task_type, tenant, model or day"`
 	Cursor   string         `query:"cursor" doc:"The next of the page before"`
 	Limit    int            `query:"limit" default:"50" minimum:"1" maximum:"1000" doc:"How many jobs a page has"`

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/events"
 	"github.com/forebay-queue/forebay/tasks/internal/gather"
 )
 
@@ -137,7 +138,7 @@ func (b *Budget) tell(ctx context.Context, day string, crossings []crossing) {
 			b.awaitTold(ctx, day, c.scope)
 		}
 		percent := strconv.FormatInt(c.percent, 10)
-		err := publish(ctx, b.client, b.keys, "budget."+percent, "scope", string(c.scope), "day", day,
+		err := events.Publish(ctx, b.client, b.keys, "budget."+percent, "scope", string(c.scope), "day", day,
 			"limit_usd", formatUSD(b.limits[c.scope]), "spent_usd", formatUSD(c.spent), "held_usd", formatUSD(c.held))
 		if err == nil {
 			// Not written, it is told once more.

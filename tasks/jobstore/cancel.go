@@ -39,7 +39,7 @@ func (s *Store) Cancel(ctx context.Context, id, tenant string) (CancelReply, err
 		answer := CancelReply{Run: record.Run, Priority: record.Priority}
 		if record.Status.Ended() {
 			answer.Status = record.Status
-			return answer, nil
+			return answer, s.Report(ctx, record)
 		}
 		word, stands, err := s.cancel(ctx, record)
 		answer.Status = stands
@@ -88,5 +88,5 @@ func (s *Store) cancel(ctx context.Context, record *Record) (word string, stands
 	if _, err := pipe.Exec(ctx); err != nil {
 		return "", "", fmt.Errorf("index job %s, which is cancelled: %w", record.ID, err)
 	}
-	return r.word, tasks.StatusCancelled, nil
+	return r.word, tasks.StatusCancelled, s.reportEnd(ctx, record, tasks.StatusCancelled, outcome)
 }

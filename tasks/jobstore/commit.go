@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/batches"
 )
 
 // Commit is the end of a job.
@@ -28,8 +29,10 @@ type Commit struct {
 	// the commit is refused.
 	Attempt *tasks.Attempt
 	// Retention is how long the record is kept. Defaults to DefaultRetention. A failed job's record is kept until
-	// it is reopened.
+	// it is reopened, and that of a member of a batch for batches.Kept, until Release.
 	Retention time.Duration
+	// Record is the job's, as the delivery read it. A member's batch learns of its end by it; nil is for no member.
+	Record *Record
 }
 
 // Committed is the answer to a commit.
@@ -64,7 +67,15 @@ func (s *Store) SendCommit(ctx context.Context, commit Commit) (func() (Committe
 		return nil, err
 	}
 	wait := s.send(ctx, batched{call: c, moves: s.moves(commit.ID, indexOf(commit.Status), finishedAt, indexOpen)})
-	return func() (Committed, error) { return s.readCommitted(ctx, c, wait()) }, nil
+	return func() (Committed, error) { return s.readCommitted(ctx, commit, c, wait()) }, nil
+}
+
+// member is the job's place in a batch, or nil.
+func (c *Commit) member() *tasks.Member {
+	if c.Record == nil {
+		return nil
+	}
+	return c.Record.Job.Member
 }
 
 func (s *Store) commitCall(commit Commit, finishedAt time.Time) (call, error) {
@@ -84,6 +95,9 @@ func (s *Store) commitCall(commit Commit, finishedAt time.Time) (call, error) {
 	if keep <= 0 {
 		keep = DefaultRetention
 	}
+	if commit.member() != nil {
+		keep = max(keep, batches.Kept)
+	}
 	if commit.Status == tasks.StatusFailed {
 		keep = 0
 	}
@@ -96,7 +110,7 @@ func (s *Store) commitCall(commit Commit, finishedAt time.Time) (call, error) {
 	}, nil
 }
 
-func (s *Store) readCommitted(ctx context.Context, c call, a answer) (Committed, error) {
+func (s *Store) readCommitted(ctx context.Context, commit Commit, c call, a answer) (Committed, error) {
 	if a.err != nil {
 		return Committed{}, a.err
 	}
@@ -106,7 +120,11 @@ func (s *Store) readCommitted(ctx context.Context, c call, a answer) (Committed,
 		if err := a.indexed(); err != nil {
 			return Committed{Committed: true, Status: stands}, fmt.Errorf("index job %s: %w", c.id, err)
 		}
-		return Committed{Committed: true, Status: stands}, nil
+		var err error
+		if commit.member() != nil {
+			err = s.reportEnd(ctx, commit.Record, stands, commit.Result)
+		}
+		return Committed{Committed: true, Status: stands}, err
 	case "refused", "stale_run":
 		record, err := s.Get(ctx, c.id)
 		if err == nil {

@@ -146,7 +146,7 @@ func (s *Store) createCall(job NewJob) (call, error) {
 		verb: verb, id: id, script: createScript, keys: []string{s.keys.Job(id)},
 		args: []any{
 			job.Fingerprint, job.Job.Tenant, text, job.Job.TaskType, string(job.Job.Priority),
-			formatTime(createdAt), runAt, waiting, job.PromptTokens, metadata,
+			formatTime(createdAt), runAt, waiting, job.PromptTokens, metadata, membership(job.Job.Member),
 		},
 	}, nil
 }

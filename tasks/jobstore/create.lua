@@ -11,6 +11,7 @@
 -- ARGV[8]  json  waiting, or empty
 -- ARGV[9]  int   the prompt's tokens, 0 when they were not counted
 -- ARGV[10] json  metadata, or empty
+-- ARGV[11] text  batch and number of a member, or empty
 -- RETURNS  {created | exists, status, run, priority, run_at, replaced}, of the record as it stands; {conflict}.
 --          replaced is not empty where the record of a refused job made room
 -- CLOCK    none
@@ -19,6 +20,7 @@
 local record = KEYS[1]
 local fingerprint, tenant, job, task_type, priority = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local created_at, run_at, waiting, prompt_tokens, metadata = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
+local member = ARGV[11]
 
 local known = redis.call('HMGET', record, 'status', 'run', 'priority', 'run_at', 'fingerprint', 'tenant', 'refused')
 local replaced = ''
@@ -38,5 +40,6 @@ redis.call('HSET', record,
 if task_type ~= '' then redis.call('HSET', record, 'task_type', task_type) end
 if run_at ~= '' then redis.call('HSET', record, 'run_at', run_at) end
 if metadata ~= '' then redis.call('HSET', record, 'metadata', metadata) end
+if member ~= '' then redis.call('HSET', record, 'member', member) end
 if waiting ~= '' then redis.call('HSET', record, 'waiting', waiting) end
 return {'created', 'queued', '1', priority, run_at, replaced}

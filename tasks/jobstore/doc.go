@@ -16,6 +16,7 @@
 //	cancel    -> cancelled        at once, or a flag for the worker that holds the job
 //	reopen    -> queued           the next run of a job that ended without success
 //	discard                       the end of the record of a job that has ended
+//	release                       the answer of a member of a batch is written
 //
 // Every verb may be sent twice with the same arguments: the second time changes nothing and is answered like the
 // first.
@@ -29,6 +30,7 @@
 //	task_type    empty for a job without one
 //	priority     the queue: critical, default or bulk
 //	prompt_tokens  the estimate of the request's tokens before its answer, made at the way in
+//	member       "<batch> <number>", of a job that is a member of a batch
 //	metadata     the job's pairs, JSON, once more: lists read it without the job
 //	run          1, and one more for every reopening
 //	created_at   when the job was accepted
@@ -60,7 +62,8 @@
 //
 // The record of a succeeded, cancelled or expired job expires after the job's retention. A failed job is a dead
 // letter: its record does not expire until the job is reopened. An open job's record never expires. That of a refused
-// job expires after a day, and makes room for a job that is accepted under its id.
+// job expires after a day, and makes room for a job that is accepted under its id. That of a member of a batch is kept
+// for 30 days, until its answer is written somewhere else: release has it expire by the retention.
 //
 // # Index
 //

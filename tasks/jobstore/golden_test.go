@@ -43,6 +43,7 @@ func TestRecordGolden(t *testing.T) {
 			}
 			stages.WriteString("\n")
 		}
+		job.Job.Member = &tasks.Member{Batch: "batch_7", Number: 3}
 		_, err := b.Create(t.Context(), job)
 		require.NoError(t, err)
 		show("created, scheduled")

@@ -40,7 +40,7 @@ type Filter struct {
 	Since, Until time.Time
 	// Text is a part, in any case, of the id, the task type, the error's code or message, or a value of the metadata.
 	Text string
-	// Batch is not available yet, and is refused.
+	// Batch is the batch that they are members of. They are listed in the order of their numbers.
 	Batch string
 }
 
@@ -50,6 +50,7 @@ type Row struct {
 	Status   tasks.Status   `json:"status"`
 	TaskType string         `json:"task_type,omitempty"`
 	Tenant   string         `json:"tenant,omitempty"`
+	Batch    string         `json:"batch,omitempty"`
 	Priority tasks.Priority `json:"priority,omitempty"`
 	Run      int            `json:"run,omitempty"`
 	Retries  int            `json:"retries,omitempty"`
@@ -156,8 +157,8 @@ func (s *Store) List(ctx context.Context, filter Filter, cursor string, limit in
 
 // check refuses a filter that cannot be obeyed.
 func (f Filter) check() error {
-	if f.Batch != "" {
-		return &tasks.FieldError{Field: "batch", Problem: "`batch` is not available yet; leave it out"}
+	if f.Batch != "" && !tasks.ValidID(f.Batch) {
+		return &tasks.FieldError{Field: "batch", Problem: fmt.Sprintf("%.140q is no batch's id", f.Batch)}
 	}
 	for _, status := range f.Statuses {
 		if !slices.Contains(statuses, status) {

@@ -16,6 +16,8 @@ type stage string
 const (
 	stageOpen  stage = "o"
 	stageEnded stage = "e"
+	// stageMembers is all of a list of the members of a batch.
+	stageMembers stage = "m"
 )
 
 // sets are those of the index whose jobs a stage lists.
@@ -35,6 +37,9 @@ func (s stage) sets(filter Filter) []string {
 
 // stages are those that a filter needs.
 func (f Filter) stages() []stage {
+	if f.Batch != "" {
+		return []stage{stageMembers}
+	}
 	var stages []stage
 	if f.means(tasks.StatusQueued) || f.means(tasks.StatusRunning) || f.means(tasks.StatusRetrying) {
 		stages = append(stages, stageOpen)

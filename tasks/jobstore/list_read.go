@@ -25,7 +25,7 @@ type found struct {
 // prompt; both stay where they are.
 var glanced = []string{
 	"status", "task_type", "tenant", "priority", "run", "failures", "waiting", "last_error",
-	"created_at", "started_at", "finished_at", "seq", "metadata",
+	"created_at", "started_at", "finished_at", "seq", "metadata", "member",
 }
 
 // readRows reads the records of members, and keeps what the filter means. A job that no longer stands where the index
@@ -45,7 +45,7 @@ func (s *Store) readRows(ctx context.Context, members []member, filter Filter) (
 	var rows []found
 	for i, m := range members {
 		f := parseRow(m, reads[i].Val())
-		if f.Status != "" && indexOf(f.Status) == m.set && filter.matchesGlance(&f.Row) {
+		if f.Status != "" && (m.set == anySet || indexOf(f.Status) == m.set) && filter.matchesGlance(&f.Row) {
 			rows = append(rows, f)
 		}
 	}
@@ -85,6 +85,9 @@ func parseRow(m member, values []any) found {
 		ID: m.id, Status: tasks.Status(text["status"]), TaskType: text["task_type"], Tenant: text["tenant"],
 		Priority: tasks.Priority(text["priority"]), Run: number("run"), Retries: number("failures"),
 		CreatedAt: moment("created_at"), StartedAt: moment("started_at"), FinishedAt: moment("finished_at"),
+	}
+	if member := parseMembership(text["member"]); member != nil {
+		row.Batch = member.Batch
 	}
 	_ = json.Unmarshal([]byte(text["waiting"]), &row.Waiting)
 	_ = json.Unmarshal([]byte(text["metadata"]), &row.Metadata)

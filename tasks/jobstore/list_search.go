@@ -3,12 +3,14 @@ package jobstore
 import (
 	"context"
 	_ "embed" // for the script
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/forebay-queue/forebay/tasks/batches"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
@@ -77,6 +79,10 @@ func (s *search) enter(p place) {
 		}
 	}
 	s.lanes = nil
+	if p.stage == stageMembers {
+		s.lanes = []*lane{{key: s.store.keys.Batch(s.filter.Batch), set: anySet, read: p}}
+		return
+	}
 	for _, set := range p.stage.sets(s.filter) {
 		for shard := range keyspace.IndexShards {
 			s.lanes = append(s.lanes, &lane{key: s.store.keys.Index(shard, set), set: set, read: p})
@@ -147,6 +153,9 @@ func (p place) before(other place) bool {
 // refill reads more of every lane that has little ahead, in one round trip. The jobs lie evenly over the lanes.
 func (s *search) refill(ctx context.Context) error {
 	count := max(8, 2*s.batch/len(s.lanes))
+	if s.stages[0] == stageMembers {
+		return s.refillMembers(ctx, s.lanes[0], count)
+	}
 	var lanes []*lane
 	for _, l := range s.lanes {
 		if !l.end && len(l.ahead) <= count/2 {
@@ -174,6 +183,27 @@ func (s *search) refill(ctx context.Context) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// anySet is that of a job which may stand in any.
+const anySet = ""
+
+// refillMembers goes on with the members of a batch, whose ids need no index. The first has the highest score.
+func (s *search) refillMembers(ctx context.Context, l *lane, count int) error {
+	total, err := s.store.redis.HGet(ctx, l.key, "total").Int()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return fmt.Errorf("read batch %s: %w", s.filter.Batch, err)
+	}
+	next := 0
+	if l.read.score != beginning {
+		next = int(1 - l.read.score)
+	}
+	for ; next < total && len(l.ahead) < count; next++ {
+		l.read.score, l.read.id = -int64(next), batches.MemberID(s.filter.Batch, next)
+		l.ahead = append(l.ahead, member{place: l.read, set: l.set})
+	}
+	l.end = next >= total
 	return nil
 }
 

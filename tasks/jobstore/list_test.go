@@ -288,7 +288,7 @@ func TestListRefuses(t *testing.T) {
 				_, err := b.List(t.Context(), Filter{Statuses: []tasks.Status{"done"}}, "", 0)
 				return err
 			},
-			"batch":    func() error { _, err := b.List(t.Context(), Filter{Batch: "b"}, "", 0); return err },
+			"batch":    func() error { _, err := b.List(t.Context(), Filter{Batch: "a b"}, "", 0); return err },
 			"group_by": func() error { _, err := b.Group(t.Context(), Filter{}, "colour"); return err },
 		} {
 			field, _, _ := strings.Cut(name, ",")

@@ -52,7 +52,7 @@ func (s *Store) Reap(ctx context.Context, record *Record, status tasks.Status, r
 		if _, err := pipe.Exec(ctx); err != nil {
 			return true, fmt.Errorf("index job %s, which is %s: %w", record.ID, status, err)
 		}
-		return true, nil
+		return true, s.reportEnd(ctx, record, status, outcome)
 	case r.word == "refused", r.word == "changed", r.word == "not_found":
 		return false, nil
 	}

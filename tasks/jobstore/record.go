@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/batches"
 )
 
 // DefaultRetention is how long the record of an ended job is kept when the job does not say.
@@ -106,6 +107,7 @@ func parseRecord(id string, fields map[string]string) (*Record, error) {
 		return nil, fmt.Errorf("read job %s: field job: %w", id, err)
 	}
 	record.Job = job
+	record.Job.Member = parseMembership(fields["member"])
 	return record, nil
 }
 
@@ -170,10 +172,14 @@ func (r *Record) lastSeq() int {
 
 // retention is how long the record is kept after an end that is no failure.
 func (r *Record) retention() time.Duration {
+	keep := DefaultRetention
 	if r.Job.Retention > 0 {
-		return time.Duration(r.Job.Retention)
+		keep = time.Duration(r.Job.Retention)
 	}
-	return DefaultRetention
+	if r.Job.Member != nil {
+		keep = max(keep, batches.Kept) // until its answer is written, which Release says
+	}
+	return keep
 }
 
 func formatTime(at time.Time) string { return at.UTC().Format(timeLayout) }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/batches"
 )
 
 // Refusal is a job that was refused after its sender had gone, as in the inbox. Its sender finds it under the job's
@@ -44,7 +45,8 @@ func (s *Store) Refuse(ctx context.Context, refusal Refusal) (bool, error) {
 	if _, err := pipe.Exec(ctx); err != nil {
 		return true, fmt.Errorf("index job %s: %w", c.id, err)
 	}
-	return true, nil
+	record := Record{ID: c.id, Run: 1, Job: refusal.Job}
+	return true, s.reportEnd(ctx, &record, tasks.StatusFailed, tasks.Result{})
 }
 
 func (s *Store) refuseCall(refusal Refusal) (call, time.Time, error) {
@@ -69,8 +71,11 @@ func (s *Store) refuseCall(refusal Refusal) (call, time.Time, error) {
 	if keep <= 0 {
 		keep = DefaultRetention
 	}
+	if job.Member != nil {
+		keep = max(keep, batches.Kept)
+	}
 	return call{
 		verb: verb, id: job.ID, script: refuseScript, keys: []string{s.keys.Job(job.ID), s.keys.JobDone(job.ID)},
-		args: []any{refusal.What, job.Tenant, encoded, job.TaskType, formatTime(now), ended, milliseconds(keep)},
+		args: []any{refusal.What, job.Tenant, encoded, job.TaskType, formatTime(now), ended, milliseconds(keep), membership(job.Member)},
 	}, now, nil
 }

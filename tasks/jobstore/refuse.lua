@@ -9,13 +9,14 @@
 -- ARGV[5]  time     created_at and finished_at
 -- ARGV[6]  json     result
 -- ARGV[7]  ms       how long the record is kept
+-- ARGV[8]  text     batch and number of a member, or empty
 -- RETURNS  {refused}; {taken}: there is another record, which is left as it stands
 -- CLOCK    none; the expiry is relative
 -- WRITES   only where there is no record, or one of the same refusal
 
 local record, done = KEYS[1], KEYS[2]
 local what, tenant, job, task_type = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local at, result, keep_ms = ARGV[5], ARGV[6], ARGV[7]
+local at, result, keep_ms, member = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 
 local status, refused = unpack(redis.call('HMGET', record, 'status', 'refused'))
 if status and refused ~= what then return {'taken'} end
@@ -23,6 +24,7 @@ if not status then
   redis.call('HSET', record, 'status', 'failed', 'refused', what, 'fingerprint', 'refused', 'tenant', tenant,
     'job', job, 'task_type', task_type, 'priority', 'default', 'run', '1', 'created_at', at, 'finished_at', at,
     'result', result)
+  if member ~= '' then redis.call('HSET', record, 'member', member) end
   redis.call('PEXPIRE', record, keep_ms)
 end
 redis.call('PUBLISH', done, 'failed')

@@ -35,7 +35,7 @@ func (s *Store) reopen(ctx context.Context, id string, run int) (*Record, error)
 			return nil, err
 		case read > 0 && record.Run == read+1 && !record.Status.Ended():
 			// Reopened by an execution of this very call whose reply was lost, or by somebody at the same time.
-			if err := s.Reindex(ctx, record); err != nil || run == 0 || !changed {
+			if err := errors.Join(s.Reindex(ctx, record), s.reportOpen(ctx, record)); err != nil || run == 0 || !changed {
 				return record, err
 			}
 			return record, refused("reopen", id, "stale_run")

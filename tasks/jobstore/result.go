@@ -66,6 +66,9 @@ func (r *Record) describe(result *tasks.Result) {
 	result.ID, result.Run = r.ID, r.Run
 	result.TaskType, result.Tenant = r.TaskType, r.Tenant
 	result.Retries = r.Failures
+	if member := r.Job.Member; member != nil {
+		result.Batch = member.Batch
+	}
 	result.Metadata = r.Job.Metadata
 	result.CreatedAt = timeOrNil(r.CreatedAt)
 	result.StartedAt = timeOrNil(r.StartedAt)

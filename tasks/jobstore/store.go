@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/forebay-queue/forebay/tasks/batches"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
@@ -29,8 +30,9 @@ type Store struct {
 	pipe  redis.Cmdable
 	keys  keyspace.Keyspace
 	hub   *hub
-	// batches are nil where every job needs a script of its own.
-	batches *batches
+	// trips are nil where every job needs a script of its own.
+	trips   *trips
+	batches *batches.Store
 
 	sealing sync.Mutex
 	seal    cipher.AEAD // of tenants' cursors; nil until one is needed
@@ -44,13 +46,18 @@ func New(config Config) (*Store, error) {
 	if config.Pipe == nil {
 		config.Pipe = config.Redis
 	}
+	members, err := batches.New(batches.Config{Redis: config.Redis, Prefix: config.Prefix})
+	if err != nil {
+		return nil, err
+	}
 	return &Store{
 		redis: config.Redis,
 		pipe:  config.Pipe,
 		keys:  keyspace.New(config.Prefix),
 		hub:   newHub(config.Redis, keyspace.New(config.Prefix).Silence()),
 
-		batches: newBatches(config.Redis),
+		trips:   newTrips(config.Redis),
+		batches: members,
 	}, nil
 }
 
@@ -62,7 +69,7 @@ func (s *Store) Keys() keyspace.Keyspace { return s.keys }
 func (s *Store) Load(ctx context.Context) error {
 	for _, script := range []*redis.Script{
 		createScript, startScript, beginScript, endScript, orphanScript, commitScript, giveBackScript, cancelScript,
-		reopenScript, refuseScript, listScript, discardScript, sitOutScript,
+		reopenScript, refuseScript, listScript, discardScript, sitOutScript, releaseScript, reapScript,
 	} {
 		if err := script.Load(ctx, s.redis).Err(); err != nil {
 			return fmt.Errorf("load the scripts of the job store: %w", err)

@@ -49,12 +49,12 @@ type answer struct {
 	index  []redis.Cmder             // the moves, which may be those of others as well
 }
 
-// batches are the calls of concurrent callers, of whatever script: one round trip carries all.
-type batches = gather.Group[struct{}, batched, answer]
+// trips are the calls of concurrent callers, of whatever script: one round trip carries all.
+type trips = gather.Group[struct{}, batched, answer]
 
-// newBatches gathers calls for a client to whom the slots of keys do not matter: nil for others, such as one of Redis
+// newTrips gathers calls for a client to whom the slots of keys do not matter: nil for others, such as one of Redis
 // Cluster, where each job's record may lie on another server.
-func newBatches(client redis.UniversalClient) *batches {
+func newTrips(client redis.UniversalClient) *trips {
 	single, ok := client.(*redis.Client)
 	if !ok {
 		return nil
@@ -67,7 +67,7 @@ func newBatches(client redis.UniversalClient) *batches {
 // send puts a batched call on its way, and returns what waits for its answer.
 func (s *Store) send(ctx context.Context, b batched) func() answer {
 	switch {
-	case s.batches == nil:
+	case s.trips == nil:
 		sent := queue(ctx, s.pipe, []batched{b}, false)
 		return func() answer {
 			answers, known := sent.read()
@@ -79,7 +79,7 @@ func (s *Store) send(ctx context.Context, b batched) func() answer {
 	case b.size() > largestTogether:
 		return func() answer { return together(ctx, s.redis, []batched{b})[0] }
 	}
-	ticket := s.batches.Send(struct{}{}, b)
+	ticket := s.trips.Send(struct{}{}, b)
 	return func() answer {
 		answer, err := ticket.Wait()
 		if err != nil {

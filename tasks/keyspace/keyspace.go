@@ -98,6 +98,26 @@ func (k Keyspace) BudgetHolds() string { return k.budget() + "holds" }
 // Events is what operators are to know: a capped stream.
 func (k Keyspace) Events() string { return k.prefix + "events" }
 
+// Batch is what is known of a batch: a hash.
+func (k Keyspace) Batch(id string) string { return k.prefix + "{batch:" + id + "}" }
+
+// BatchMembers is how each member of a batch stands: a string, two bytes for each.
+func (k Keyspace) BatchMembers(id string) string { return k.Batch(id) + ":members" }
+
+// BatchDone is the channel on which every change of a batch's status is published.
+func (k Keyspace) BatchDone(id string) string { return k.Batch(id) + ":done" }
+
+// Batches is the ids of all batches of a tenant, or, with an empty one, of everybody's, by their creation: a sorted set.
+func (k Keyspace) Batches(tenant string) string {
+	if tenant == "" {
+		return k.prefix + "batches"
+	}
+	return k.prefix + "batches:of:" + tenant
+}
+
+// OpenBatches is the ids of the batches that have not ended, by their creation: a sorted set.
+func (k Keyspace) OpenBatches() string { return k.prefix + "batches:open" }
+
 // Inbox is where any language puts jobs: a stream.
 func (k Keyspace) Inbox() string { return k.prefix + "inbox" }
 

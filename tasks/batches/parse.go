@@ -1,0 +1,81 @@
+package batches
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// parse reads the fields of a batch.
+func parse(id string, fields map[string]string) (Batch, error) {
+	p := parser{id: id, fields: fields}
+	b := Batch{
+		ID: id, Tenant: fields["tenant"], Name: fields["name"], Kind: Kind(fields["kind"]), Status: Status(fields["status"]),
+		Endpoint: fields["endpoint"], CompletionWindow: fields["completion_window"],
+		InputFileID: fields["input_file_id"], OutputFileID: fields["output_file_id"], ErrorFileID: fields["error_file_id"],
+		OutputExpiresAfter: p.duration("output_expires_after"), Retention: p.duration("retention"),
+		Total:   int(p.number("total")),
+		Counts:  Counts{int(p.number("succeeded")), int(p.number("failed")), int(p.number("cancelled")), int(p.number("expired"))},
+		CostUSD: float64(p.number("cost_nano")) / 1e9,
+		Usage:   Usage{PromptTokens: p.number("prompt_tokens"), CompletionTokens: p.number("completion_tokens")},
+
+		CreatedAt: p.time("created_at"), InProgressAt: p.time("in_progress_at"), Deadline: p.time("deadline"),
+		FinalizingAt: p.time("finalizing_at"), CompletedAt: p.time("completed_at"), FailedAt: p.time("failed_at"),
+		ExpiredAt: p.time("expired_at"), CancellingAt: p.time("cancelling_at"), CancelledAt: p.time("cancelled_at"),
+	}
+	b.Usage.TotalTokens = b.Usage.PromptTokens + b.Usage.CompletionTokens
+	p.json("metadata", &b.Metadata)
+	p.json("problems", &b.Problems)
+	for name, value := range fields {
+		if note, found := strings.CutPrefix(name, notePrefix); found {
+			if b.Notes == nil {
+				b.Notes = map[string]string{}
+			}
+			b.Notes[note] = value
+		}
+	}
+	return b, p.err
+}
+
+// parser reads fields one after the other and keeps the first error.
+type parser struct {
+	id     string
+	fields map[string]string
+	err    error
+}
+
+func (p *parser) failed(name string, err error) {
+	if err != nil && p.err == nil {
+		p.err = fmt.Errorf("read batch %s: field %s: %w", p.id, name, err)
+	}
+}
+
+func (p *parser) number(name string) int64 {
+	text := p.fields[name]
+	if text == "" {
+		return 0
+	}
+	value, err := strconv.ParseInt(text, 10, 64)
+	p.failed(name, err)
+	return value
+}
+
+func (p *parser) time(name string) time.Time {
+	at := p.number(name)
+	if at == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(at).UTC()
+}
+
+func (p *parser) duration(name string) time.Duration {
+	return time.Duration(p.number(name)) * time.Millisecond
+}
+
+func (p *parser) json(name string, into any) {
+	if text := p.fields[name]; text != "" {
+		p.failed(name, json.Unmarshal([]byte(text), into))
+	}
+}
