@@ -1,6 +1,7 @@
 package producer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -121,20 +122,20 @@ func (c *Client) members(ctx context.Context, id string, means func(batches.Stat
 	if err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	group, going := errgroup.WithContext(ctx)
 	group.SetLimit(membersAtOnce)
 	for number, state := range states {
-		if ctx.Err() != nil {
+		if going.Err() != nil {
 			break
 		}
 		if means(state) {
-			group.Go(func() error { return do(ctx, number) })
+			group.Go(func() error { return do(going, number) })
 		}
 	}
-	if err := group.Wait(); err != nil {
+	if err := cmp.Or(group.Wait(), ctx.Err()); err != nil {
 		return fmt.Errorf("batch %s: %w", id, err)
 	}
-	return context.Cause(ctx)
+	return nil
 }
 
 func memberIDs(batch string, from, until int) []string {

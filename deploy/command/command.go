@@ -94,7 +94,7 @@ Try it with nothing installed:  forebay demo`,
 	})
 	root.AddCommand(
 		newDemoCommand(), newDevCommand(), newWorkerCommand(), newProducerCommand(), newSchedulerCommand(), newEnqueueCommand(),
-		newGetCommand(), newCancelCommand(), newJobsCommand(), newStatusCommand(), newQueueCommand(), newBreakerCommand(),
+		newGetCommand(), newCancelCommand(), newJobsCommand(), newBatchCommand(), newStatusCommand(), newQueueCommand(), newBreakerCommand(),
 		newCostCommand(), newKeysCommand(), newDoctorCommand(),
 		newSimulateCommand(), newConfigCommand(), newVersionCommand(),
 	)

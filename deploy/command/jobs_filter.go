@@ -51,6 +51,9 @@ func (f *filterFlags) filter(cmd *cobra.Command, now time.Time) (producer.Filter
 		}
 		filter.Statuses = append(filter.Statuses, tasks.Status(name))
 	}
+	if f.batch != "" && !tasks.ValidID(f.batch) {
+		return filter, refuseUsage(cmd, "--batch: %.140q is no batch's id; `forebay batch list` shows them", f.batch)
+	}
 	var err error
 	if filter.Since, err = bound(cmd, "since", f.since, "newer-than", f.newerThan, now); err != nil {
 		return filter, err

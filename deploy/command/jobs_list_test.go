@@ -158,7 +158,7 @@ func TestJobsUsage(t *testing.T) {
 		{"jobs list --group-by colour", "--group-by: no group \"colour\"; there are status, code, task_type, tenant, model, day; see `forebay jobs list --help`"},
 		{"jobs list --since 2026-01-01 --newer-than 1h", "--since stands beside --newer-than; give one of them; see `forebay jobs list --help`"},
 		{"jobs list --until soon", "--until must be a time such as 2026-12-31T08:00:00Z, or 2026-12-31 in this machine's time, got \"soon\"; see `forebay jobs list --help`"},
-		{"jobs list --batch b1", "--batch is not available yet; leave it out; see `forebay jobs list --help`"},
+		{"jobs list --batch b/1", "--batch: \"b/1\" is no batch's id; `forebay batch list` shows them; see `forebay jobs list --help`"},
 		{"jobs list --limit 0", "--limit must be at least 1, and stands in the place of --all; see `forebay jobs list --help`"},
 		{"jobs retry", "give the ids of jobs, or which are meant, such as --status failed; see `forebay jobs retry --help`"},
 		{"jobs retry a --status failed", "give the ids of jobs, or a filter, not both; --limit and --dry-run belong to a filter; see `forebay jobs retry --help`"},
