@@ -64,7 +64,9 @@ func printBatches(cmd *cobra.Command, list []batches.Batch, more bool) error {
 }
 
 // withoutAnswer is how many members have ended without an answer.
-func withoutAnswer(b batches.Batch) int { return b.Counts.Failed + b.Counts.Cancelled + b.Counts.Expired }
+func withoutAnswer(b batches.Batch) int {
+	return b.Counts.Failed + b.Counts.Cancelled + b.Counts.Expired
+}
 
 func newBatchStatusCommand() *cobra.Command {
 	var failures int
