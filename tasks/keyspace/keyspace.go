@@ -177,6 +177,9 @@ func (k Keyspace) TenantTaken(tenant, what string) string {
 	return k.prefix + "{tenant:" + tenant + "}:" + what
 }
 
+// Calls is the jobs that equal calls over HTTP wait for, by when they are forgotten: a sorted set.
+func (k Keyspace) Calls(digest string) string { return k.prefix + "{calls:" + digest + "}" }
+
 // Cancel is the channel on which the ids of cancelled jobs are published.
 func (k Keyspace) Cancel() string { return k.prefix + "cancel" }
 
