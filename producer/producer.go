@@ -15,6 +15,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
 // What a Client's errors wrap, beside tasks.ErrInvalidJob for a job that is refused.
@@ -94,6 +95,15 @@ func New(config Config) (*Client, error) {
 	}, nil
 }
 
+// Catalog is what can be asked for: Config.Catalog. It must not be changed.
+func (c *Client) Catalog() *catalog.Catalog { return c.catalog }
+
+// Redis is where the jobs are kept: Config.Redis.
+func (c *Client) Redis() redis.UniversalClient { return c.redis }
+
+// Keys are the names of what is kept in Redis.
+func (c *Client) Keys() keyspace.Keyspace { return c.store.Keys() }
+
 // Close ends every Wait. The Redis client stays open.
 func (c *Client) Close() error { return c.store.Close() }
 
@@ -135,8 +145,28 @@ func (c *Client) Cancel(ctx context.Context, id string) (tasks.Result, error) {
 	if err := checkID(id); err != nil {
 		return tasks.Result{}, err
 	}
+	if err := c.cancel(ctx, id, func() (jobstore.CancelReply, error) { return c.store.Cancel(ctx, id, "") }); err != nil {
+		return tasks.Result{}, err
+	}
+	return c.Get(ctx, id)
+}
+
+// CodeWithdrawn is the code of a job that was withdrawn.
+const CodeWithdrawn = jobstore.CodeWithdrawn
+
+// Withdraw ends a job that waits, as cancelled with CodeWithdrawn: nobody waits for its answer any more. A job that
+// runs is left alone, and so is one that has ended.
+func (c *Client) Withdraw(ctx context.Context, id string) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	return c.cancel(ctx, id, func() (jobstore.CancelReply, error) { return c.store.Withdraw(ctx, id) })
+}
+
+// cancel ends a job, and takes its task out of the queue.
+func (c *Client) cancel(ctx context.Context, id string, end func() (jobstore.CancelReply, error)) error {
 	_, err := within(ctx, func() (jobstore.CancelReply, error) {
-		reply, err := c.store.Cancel(ctx, id, "")
+		reply, err := end()
 		if err == nil && reply.Cancelled {
 			// A task that stays behind finds the job ended.
 			_ = c.inspector.DeleteTask(envelope.Queue(c.store.Keys(), reply.Priority), envelope.TaskID(id, reply.Run))
@@ -144,9 +174,9 @@ func (c *Client) Cancel(ctx context.Context, id string) (tasks.Result, error) {
 		return reply, err
 	})
 	if err != nil {
-		return tasks.Result{}, named(id, err)
+		return named(id, err)
 	}
-	return c.Get(ctx, id)
+	return nil
 }
 
 // Reopen runs a job again that failed, was cancelled or expired, with all its retries. What its earlier runs cost

@@ -19,6 +19,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/forebay-queue/forebay/producer"
+	"github.com/forebay-queue/forebay/producer/internal/calls"
 )
 
 const (
@@ -81,6 +82,7 @@ func everybodyOperates(next http.Handler) http.Handler {
 type API struct {
 	config Config
 	client *producer.Client
+	calls  *calls.Book
 	mux    *http.ServeMux
 	open   http.Handler // of the addresses that are everybody's
 	closed http.Handler // of all others
@@ -96,7 +98,7 @@ func Handler(config Config) (*API, error) {
 		return nil, errors.New("HTTP API: Config.Client is missing")
 	}
 	config = config.withDefaults()
-	a := &API{config: config, client: config.Client, mux: http.NewServeMux()}
+	a := &API{config: config, client: config.Client, mux: http.NewServeMux(), calls: calls.NewBook(config.Client.Redis(), config.Client.Keys())}
 	a.draining, a.drain = context.WithCancel(context.Background())
 	if err := a.register(); err != nil {
 		return nil, fmt.Errorf("HTTP API: %w", err)

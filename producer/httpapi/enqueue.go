@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/forebay-queue/forebay/producer"
+	"github.com/forebay-queue/forebay/producer/internal/openai"
 	"github.com/forebay-queue/forebay/tasks"
 )
 
@@ -50,7 +51,12 @@ type Accepted struct {
 
 // checkBody refuses what is no JSON, before it is read.
 func checkBody(r *http.Request, pattern string) *apiError {
-	if pattern != http.MethodPost+" "+jobsPath {
+	most := int64(maxBodyBytes)
+	switch pattern {
+	case http.MethodPost + " " + jobsPath:
+	case http.MethodPost + " " + openai.ChatCompletions, http.MethodPost + " " + openai.Embeddings:
+		most = tasks.MaxJobBytes
+	default:
 		return nil
 	}
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
@@ -67,7 +73,7 @@ func checkBody(r *http.Request, pattern string) *apiError {
 			message: "send JSON in UTF-8, with the header Content-Type: application/json",
 		}
 	}
-	if r.ContentLength > maxBodyBytes {
+	if r.ContentLength > most {
 		problem := errTooLarge()
 		return &problem
 	}

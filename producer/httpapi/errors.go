@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/forebay-queue/forebay/producer"
+	"github.com/forebay-queue/forebay/producer/internal/openai"
 	"github.com/forebay-queue/forebay/tasks"
 )
 
@@ -42,22 +43,8 @@ type errorEnvelope struct {
 	Error errorBody `json:"error"`
 }
 
-func (e apiError) kind() string {
-	switch {
-	case e.status >= http.StatusInternalServerError:
-		return "server_error"
-	case e.status == http.StatusUnauthorized:
-		return "authentication_error"
-	case e.status == http.StatusForbidden:
-		return "permission_error"
-	case e.status == http.StatusTooManyRequests:
-		return "rate_limit_error"
-	}
-	return "invalid_request_error"
-}
-
 func (e apiError) body() errorBody {
-	told := errorBody{Message: e.message, Type: e.kind(), Code: e.code}
+	told := errorBody{Message: e.message, Type: openai.TypeOf(e.status), Code: e.code}
 	if e.param != "" {
 		told.Param = &e.param
 	}
@@ -77,6 +64,9 @@ func (e *apiError) GetHeaders() http.Header {
 	}
 	if e.status == http.StatusServiceUnavailable {
 		return http.Header{"Retry-After": {"1"}}
+	}
+	if e.status == http.StatusConflict {
+		return http.Header{"X-Should-Retry": {"false"}} // OpenAI's clients would
 	}
 	return nil
 }
@@ -164,9 +154,12 @@ func errNoJob(id string) *apiError {
 func failure(id string, err error) *apiError {
 	var field *tasks.FieldError
 	var known *apiError
+	var refusal *openai.Error
 	switch {
 	case errors.As(err, &known):
 		return known
+	case errors.As(err, &refusal):
+		return &apiError{status: refusal.Status, code: refusal.Code, param: refusal.Param, message: refusal.Message}
 	case errors.As(err, &field):
 		message := field.Error()
 		if place := "at byte " + strconv.Itoa(field.Byte); field.Byte > 0 && !strings.Contains(message, place) {

@@ -136,7 +136,7 @@ func TestEveryAddress(t *testing.T) {
 		{"GET", "/", "", nil, 404, "not_found", ""},
 		{"OPTIONS", "*", "", nil, 404, "not_found", ""},
 		{"OPTIONS", "/v1/jobs", "", nil, 405, "method_not_allowed", ""},
-		{"POST", "/v1/chat/completions", "", nil, 404, "not_found", ""},
+		{"POST", "/v1/responses", "", nil, 404, "not_found", ""},
 	} {
 		name := row.method + " " + row.path
 		answer := b.ask(row.method, row.path, row.body, row.headers...)

@@ -42,6 +42,7 @@ func (a *API) register() error {
 			Servers: []*huma.Server{{URL: "/", Description: "Where this document is served"}},
 			Tags: []*huma.Tag{
 				{Name: groupJobs, Description: "Sending jobs, and what became of them"},
+				{Name: groupOpenAI, Description: "What OpenAI's clients ask"},
 				{Name: groupOperator, Description: "The deployment, for operators' keys"},
 				{Name: groupProcess, Description: "This process"},
 			},
@@ -56,6 +57,9 @@ func (a *API) register() error {
 	}
 	described := humago.New(a.mux, config)
 	a.registerJobs(described)
+	if a.client.Catalog() != nil {
+		a.registerOpenAI(described)
+	}
 	a.registerOperation(described)
 	describeEnqueue(described.OpenAPI())
 	describeList(described.OpenAPI())

@@ -138,5 +138,14 @@ var fieldTexts = map[string]map[string]string{
 		"jobs":    "How many they are",
 		"example": "The id of one of them",
 		"latest":  "The newest end, or acceptance of an open one",
+	},	"ModelList": {
+		"object": "list",
+		"data":   "The names: models, task types, tiers, profiles",
+	},
+	"Model": {
+		"id":       "What a call may have as its model",
+		"object":   "model",
+		"created":  "Always 0: it is not known",
+		"owned_by": "The sort of the name: model, task_type, tier or profile",
 	},
 }

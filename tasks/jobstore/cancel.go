@@ -28,6 +28,31 @@ type CancelReply struct {
 // channel, on which its worker listens. A job that has ended is left alone. An empty tenant is an operator's, who
 // may cancel every job; a job of another tenant is ErrNotFound.
 func (s *Store) Cancel(ctx context.Context, id, tenant string) (CancelReply, error) {
+	return s.cancelAs(ctx, id, tenant, cancelling{failure: tasks.Failure{
+		Class: tasks.ClassCancelled, Code: "cancelled", Message: "cancelled before an answer came",
+		Hint: "enqueue it under another id to run it after all",
+	}})
+}
+
+// CodeWithdrawn is the code of a job that was withdrawn.
+const CodeWithdrawn = "withdrawn"
+
+// Withdraw ends a job that waits, whose user no longer waits for it, as cancelled. One that runs is left alone: what is
+// out is paid for.
+func (s *Store) Withdraw(ctx context.Context, id string) (CancelReply, error) {
+	return s.cancelAs(ctx, id, "", cancelling{spare: "spare", failure: tasks.Failure{
+		Class: tasks.ClassCancelled, Code: CodeWithdrawn, Message: "nobody waited for the answer any more, and no call was out",
+		Hint: "reopen it to run it after all",
+	}})
+}
+
+// cancelling is how a job is cancelled: with which failure, and whether one that runs is spared.
+type cancelling struct {
+	failure tasks.Failure
+	spare   string
+}
+
+func (s *Store) cancelAs(ctx context.Context, id, tenant string, as cancelling) (CancelReply, error) {
 	for range maxRereads {
 		record, err := s.Get(ctx, id)
 		if err != nil {
@@ -41,7 +66,7 @@ func (s *Store) Cancel(ctx context.Context, id, tenant string) (CancelReply, err
 			answer.Status = record.Status
 			return answer, s.Report(ctx, record)
 		}
-		word, stands, err := s.cancel(ctx, record)
+		word, stands, err := s.cancel(ctx, record, as)
 		answer.Status = stands
 		switch {
 		case err != nil:
@@ -64,13 +89,10 @@ func (s *Store) Cancel(ctx context.Context, id, tenant string) (CancelReply, err
 	return CancelReply{}, fmt.Errorf("cancel job %s: its record changed %d times meanwhile; try again", id, maxRereads)
 }
 
-func (s *Store) cancel(ctx context.Context, record *Record) (word string, stands tasks.Status, err error) {
+func (s *Store) cancel(ctx context.Context, record *Record, as cancelling) (word string, stands tasks.Status, err error) {
 	now := time.Now()
 	outcome := record.Outcome(tasks.StatusCancelled, now)
-	outcome.Error = &tasks.Failure{
-		Class: tasks.ClassCancelled, Code: "cancelled", Message: "cancelled before an answer came",
-		Hint: "enqueue it under another id to run it after all",
-	}
+	outcome.Error = &as.failure
 	result, err := resultText("cancel", record.ID, record.Run, tasks.StatusCancelled, outcome, now)
 	if err != nil {
 		return "", "", err
@@ -78,7 +100,7 @@ func (s *Store) cancel(ctx context.Context, record *Record) (word string, stands
 	r, err := s.run(ctx, call{
 		verb: "cancel", id: record.ID, script: cancelScript,
 		keys: []string{s.keys.Job(record.ID), s.keys.JobDone(record.ID)},
-		args: []any{record.Run, record.lastSeq(), result, formatTime(now), milliseconds(record.retention())},
+		args: []any{record.Run, record.lastSeq(), result, formatTime(now), milliseconds(record.retention()), as.spare},
 	})
 	if err != nil || r.word != "committed" {
 		return r.word, tasks.Status(r.text(0)), err

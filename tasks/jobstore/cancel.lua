@@ -7,13 +7,14 @@
 -- ARGV[3]  json     result, in case the job waits
 -- ARGV[4]  time     finished_at
 -- ARGV[5]  ms       how long the record is kept
--- RETURNS  {committed, cancelled}; {asked, running}; {refused, the end that stands}; {changed}: read it again;
+-- ARGV[6]  text     spare: a job that runs is left alone; else empty
+-- RETURNS  {committed, cancelled}; {asked, running}; {refused, the end that stands, or running where it is spared}; {changed}: read it again;
 --          {not_found}
 -- CLOCK    none; the expiry is relative
 -- WRITES   unless the job has ended or its record has changed
 
 local record, done = KEYS[1], KEYS[2]
-local run, seq, result, finished_at, keep_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local run, seq, result, finished_at, keep_ms, spare = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local ended = {succeeded = true, failed = true, cancelled = true, expired = true}
 
 local known = redis.call('HMGET', record, 'status', 'run', 'seq')
@@ -22,6 +23,7 @@ if not status then return {'not_found'} end
 if run ~= current then return {'changed'} end
 if ended[status] then return {'refused', status} end
 if status == 'running' then
+  if spare == 'spare' then return {'refused', status} end
   redis.call('HSET', record, 'cancel', '1')
   return {'asked', status}
 end

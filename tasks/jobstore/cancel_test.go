@@ -76,7 +76,7 @@ func TestCancelReadsAgain(t *testing.T) {
 		_, err := b.GiveBack(t.Context(), id, 1, "d1", GiveBack{Status: tasks.StatusQueued, Attempt: &end})
 		require.NoError(t, err)
 		old.Attempts = nil
-		word, _, err := b.cancel(t.Context(), old)
+		word, _, err := b.cancel(t.Context(), old, cancelling{})
 		require.NoError(t, err)
 		require.Equal(t, "changed", word)
 		_, err = b.Cancel(t.Context(), id, "")
@@ -93,11 +93,32 @@ func TestCancelComesSecond(t *testing.T) {
 		old := b.get(t, id)
 		_, err := b.Commit(t.Context(), success(id, 1, nil))
 		require.NoError(t, err)
-		word, stands, err := b.cancel(t.Context(), old)
+		word, stands, err := b.cancel(t.Context(), old, cancelling{})
 		require.NoError(t, err)
 		require.Equal(t, "refused", word)
 		require.Equal(t, tasks.StatusSucceeded, stands)
 		require.Equal(t, "short", b.get(t, id).Result().Text)
+	})
+}
+
+// What nobody waits for is not begun; a call that is out is finished.
+func TestWithdraw(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(b bundle) {
+		t := b.t
+		running, _ := b.running(t)
+		reply, err := b.Withdraw(t.Context(), running)
+		require.NoError(t, err)
+		require.Equal(t, tasks.StatusRunning, reply.Status)
+		require.False(t, reply.Asked || reply.Cancelled)
+		record := b.get(t, running)
+		require.False(t, record.Cancel)
+		_, err = b.GiveBack(t.Context(), running, 1, "d1", GiveBack{Status: tasks.StatusQueued})
+		require.NoError(t, err)
+		reply, err = b.Withdraw(t.Context(), running)
+		require.NoError(t, err)
+		require.True(t, reply.Cancelled)
+		require.Equal(t, CodeWithdrawn, b.get(t, running).Result().Error.Code)
 	})
 }
 

@@ -42,9 +42,9 @@ type Book struct {
 	keys  keyspace.Keyspace
 }
 
-// NewBook returns the book of a deployment: an empty prefix is keyspace.DefaultPrefix.
-func NewBook(client redis.UniversalClient, prefix string) *Book {
-	return &Book{redis: client, keys: keyspace.New(prefix)}
+// NewBook returns the book of a deployment.
+func NewBook(client redis.UniversalClient, keys keyspace.Keyspace) *Book {
+	return &Book{redis: client, keys: keys}
 }
 
 // Asked is what a call asks: equal ones may be tries of one call.

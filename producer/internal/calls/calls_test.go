@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/redistest"
 )
 
@@ -53,7 +54,7 @@ func (b *Book) wait(t *testing.T, job string) (leave func()) {
 func TestTries(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, client *redis.Client) {
-		b := NewBook(client, "")
+		b := NewBook(client, keyspace.New(""))
 		asked := Asked{Tenant: "acme", Endpoint: "/v1/embeddings", Body: []byte("{}")}
 		again, third := asked, asked
 		again.Try, third.Try = 1, 2
@@ -96,7 +97,7 @@ func TestGrace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		client, _ := redistest.InBubble(t)
-		b := NewBook(client, "other:")
+		b := NewBook(client, keyspace.New("other:"))
 		asked := Asked{Tenant: "acme"}
 		again := Asked{Tenant: "acme", Try: 1}
 		call := b.begin(t, asked)
