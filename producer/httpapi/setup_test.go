@@ -162,3 +162,10 @@ func assertError(t testing.TB, name string, answer *httptest.ResponseRecorder, c
 	require.Equal(t, "application/json; charset=utf-8", answer.Header().Get("Content-Type"), name)
 	require.Equal(t, 1, bytes.Count(answer.Body.Bytes(), []byte("\n")), name)
 }
+
+func newClient(t testing.TB, options *redis.Options) *redis.Client {
+	t.Helper()
+	client := redis.NewClient(options)
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
