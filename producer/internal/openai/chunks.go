@@ -117,7 +117,7 @@ func deltasOf(message map[string]json.RawMessage) ([]map[string]json.RawMessage,
 			rest[name] = value
 		}
 	}
-	if len(content) == 0 {
+	if orNull(message["content"])[0] == 'n' {
 		first["content"] = null
 	}
 	deltas := []map[string]json.RawMessage{first}
