@@ -138,7 +138,7 @@ var fieldTexts = map[string]map[string]string{
 		"jobs":    "How many they are",
 		"example": "The id of one of them",
 		"latest":  "The newest end, or acceptance of an open one",
-	},	"ModelList": {
+	}, "ModelList": {
 		"object": "list",
 		"data":   "The names: models, task types, tiers, profiles",
 	},
