@@ -179,6 +179,20 @@ func (k Keyspace) TenantTaken(tenant, what string) string {
 
 // Calls is the jobs that equal calls over HTTP wait for, by when they are forgotten: a sorted set.
 func (k Keyspace) Calls(digest string) string { return k.prefix + "{calls:" + digest + "}" }
+// File is what is known of a file: a string of JSON.
+func (k Keyspace) File(id string) string { return k.prefix + "{file:" + id + "}" }
+
+// Files is the ids of all files, which sort by their age: a sorted set of members without scores.
+func (k Keyspace) Files() string { return k.prefix + "files" }
+
+// TenantFiles is the ids of a tenant's files: a sorted set of members without scores.
+func (k Keyspace) TenantFiles(tenant string) string {
+	return k.prefix + "{tenant:" + tenant + "}:files"
+}
+
+// FilesExpiring is the ids of all files, also of those that are being written, by when they are to be looked at: a
+// sorted set.
+func (k Keyspace) FilesExpiring() string { return k.prefix + "files:expiring" }
 
 // Cancel is the channel on which the ids of cancelled jobs are published.
 func (k Keyspace) Cancel() string { return k.prefix + "cancel" }
