@@ -20,6 +20,7 @@ import (
 
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/producer/internal/calls"
+	"github.com/forebay-queue/forebay/producer/files"
 )
 
 const (
@@ -49,6 +50,8 @@ type Config struct {
 	Routes map[string]http.Handler
 	// Status is what GET /v1/status answers, as JSON. Defaults to no such address.
 	Status func(ctx context.Context) (any, error)
+	// Files keeps the files of batches. Defaults to none, and no addresses of files and batches.
+	Files *files.Store
 	// Heartbeat is how often a stream of events that has nothing to tell says so, and Reread how often it looks for
 	// changes that are not published. Default to 15s and 5s.
 	Heartbeat, Reread time.Duration

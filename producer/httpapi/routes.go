@@ -25,6 +25,7 @@ const (
 // The groups of the document.
 const (
 	groupJobs     = "jobs"
+	groupBatches  = "files and batches"
 	groupOperator = "operation"
 	groupProcess  = "process"
 )
@@ -43,6 +44,7 @@ func (a *API) register() error {
 			Tags: []*huma.Tag{
 				{Name: groupJobs, Description: "Sending jobs, and what became of them"},
 				{Name: groupOpenAI, Description: "What OpenAI's clients ask"},
+				{Name: groupBatches, Description: "OpenAI's Files and Batches"},
 				{Name: groupOperator, Description: "The deployment, for operators' keys"},
 				{Name: groupProcess, Description: "This process"},
 			},
@@ -59,6 +61,9 @@ func (a *API) register() error {
 	a.registerJobs(described)
 	if a.client.Catalog() != nil {
 		a.registerOpenAI(described)
+	}
+	if a.config.Files != nil {
+		a.registerFiles(described)
 	}
 	a.registerOperation(described)
 	describeEnqueue(described.OpenAPI())

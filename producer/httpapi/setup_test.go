@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/forebay-queue/forebay/producer"
+	"github.com/forebay-queue/forebay/producer/files"
 	"github.com/forebay-queue/forebay/producer/httpapi"
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
@@ -27,6 +29,9 @@ func TestMain(m *testing.M) {
 	// go-redis tries a server that is away for up to a second longer than its client lives.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
+
+// maxFile is how large a file may be here.
+const maxFile = 1 << 20
 
 // bundle is an API, what is behind it, and the test it is for. The header X-Tenant makes a request a tenant's, X-Reads
 // one that may only read, and X-Nobody nobody's; without them it is an operator's.
@@ -46,7 +51,11 @@ func newBundle(t testing.TB, client *redis.Client, change ...func(*httpapi.Confi
 	store, err := jobstore.New(jobstore.Config{Redis: client})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = store.Close() })
+	kept, err := files.New(files.Config{Redis: client, URL: "file://" + filepath.Join(t.TempDir(), "files"), MaxBytes: maxFile})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = kept.Close() })
 	config := httpapi.Config{
+		Files:  kept,
 		Client: jobs, Authenticate: byHeader,
 		Status: func(context.Context) (any, error) { return map[string]string{"redis": "here"}, nil },
 	}
