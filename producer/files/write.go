@@ -110,3 +110,22 @@ func (w *Writer) Abort() {
 	_ = w.blob.Close()
 	w.blob = nil
 }
+
+// Hold keeps a copy of a file's bytes under an id of its own, until a time or until it is let go. Nobody finds it in a list,
+// and it stays when the file is deleted or expires. It is read by Open, and holding it again repeats nothing but the copy.
+func (s *Store) Hold(ctx context.Context, file File, id string, until time.Time) error {
+	bucket, err := s.bucket(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.redis.ZAdd(ctx, s.keys.FilesExpiring(), redis.Z{Score: float64(until.UnixMilli()), Member: id}).Err(); err != nil {
+		return fmt.Errorf("hold %s: %w", file.ID, err)
+	}
+	if err := bucket.Copy(ctx, blobKey(id), blobKey(file.ID), nil); err != nil {
+		return fmt.Errorf("%w cannot copy %s: %w", ErrStorage, file.ID, err)
+	}
+	return nil
+}
+
+// LetGo deletes what was held.
+func (s *Store) LetGo(ctx context.Context, id string) error { return s.remove(ctx, id, "") }
