@@ -110,6 +110,8 @@ func runDev(cmd *cobra.Command, listen, data string) (err error) {
 	settings := sandbox.Config{
 		Prefix: file.Redis.Prefix, Slots: file.Worker.Slots, DrainTimeout: file.Worker.DrainTimeout, Listen: listen,
 		InboxOff: file.Inbox.Enabled == config.Off, MaxQueued: file.Inbox.MaxQueued, MaxRejected: file.Inbox.MaxRejected,
+		FilesRetention: file.Files.Retention, MaxFileBytes: int64(file.Files.MaxBytes),
+		BatchesOff: file.Batches.Enabled == config.Off, BatchesAtOnce: file.Batches.AtOnce,
 		HealthInterval: healthInterval(file.Health), Log: log, Data: data,
 		Status: func(ctx context.Context, s *sandbox.Sandbox) (any, error) {
 			return readStatus(ctx, deployment{client: s.Redis, redis: cmp.Or(d.redis, s.RedisURL), prefix: file.Redis.Prefix, catalog: s.Catalog})
@@ -131,6 +133,7 @@ func runDev(cmd *cobra.Command, listen, data string) (err error) {
 			return err
 		}
 		defer client.Close()
+		settings.FilesURL = file.Files.URL // as what is known of them
 		settings.Redis, d.redis = client, redisAddress(options)
 		if source != envRedis && options.Password == "" {
 			d.redisFlag = " --" + flagRedis + " " + quote(flag)

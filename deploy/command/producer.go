@@ -12,6 +12,8 @@ import (
 
 	"github.com/forebay-queue/forebay/deploy/config"
 	"github.com/forebay-queue/forebay/producer"
+	"github.com/forebay-queue/forebay/producer/batchrun"
+	"github.com/forebay-queue/forebay/producer/files"
 	"github.com/forebay-queue/forebay/producer/httpapi"
 	"github.com/forebay-queue/forebay/producer/inbox"
 )
@@ -75,8 +77,8 @@ machine without. Asynq's console stands at /monitor, for operators.`,
 type part func(ctx context.Context) error
 
 func runProducer(cmd *cobra.Command, s *settings, listen string) error {
-	if listen == httpapi.ListenOff && s.file.Inbox.Enabled == config.Off {
-		return errors.New("there is nothing to do: the HTTP interface and the inbox are off; give an address with --listen, or --inbox on")
+	if listen == httpapi.ListenOff && s.file.Inbox.Enabled == config.Off && s.file.Batches.Enabled == config.Off {
+		return errors.New("there is nothing to do: the HTTP interface, the inbox and the work on batches are off; give an address with --listen, or --inbox on")
 	}
 	log := newLog(cmd, s.file.Log)
 	client, err := s.connect(cmd.Context(), producerConnections)
@@ -91,10 +93,25 @@ func runProducer(cmd *cobra.Command, s *settings, listen string) error {
 	defer func() { _ = jobs.Close() }() // its waits have ended with their requests
 	log.Info().Str("redis", redisAddress(s.redis)).Str("config", s.path).Msg("connected")
 
+	kept, err := files.New(files.Config{
+		Redis: client, Prefix: s.prefix, URL: s.file.Files.URL, Retention: s.file.Files.Retention, MaxBytes: int64(s.file.Files.MaxBytes),
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = kept.Close() }() // what is written is written by then
+
 	var parts []part
+	if s.file.Batches.Enabled == config.On {
+		runner, err := batchrun.New(batchrun.Config{Client: jobs, Files: kept, Catalog: &s.file.Catalog, AtOnce: s.file.Batches.AtOnce, Log: log})
+		if err != nil {
+			return err
+		}
+		parts = append(parts, runner.Run)
+	}
 	if listen != httpapi.ListenOff {
 		overHTTP, err := s.serveHTTP(cmd.Context(), client, httpapi.Config{
-			Client: jobs, Log: log,
+			Client: jobs, Files: kept, BatchRetention: s.file.Catalog.Defaults.Retention, Log: log,
 			Status: func(ctx context.Context) (any, error) { return readStatus(ctx, s.deployment(client)) },
 		}, listen)
 		if err != nil {

@@ -21,8 +21,11 @@ type File struct {
 	Worker Worker `yaml:"worker"`
 	HTTP   HTTP   `yaml:"http"`
 	Inbox  Inbox  `yaml:"inbox"`
-	Log    Log    `yaml:"log"`
-	Health Health `yaml:"health"`
+	// Files and Batches are those of OpenAI's interface.
+	Files   Files   `yaml:"files"`
+	Batches Batches `yaml:"batches"`
+	Log     Log     `yaml:"log"`
+	Health  Health  `yaml:"health"`
 	// Tenants limit what single tenants may ask over HTTP, by their names. Who is not named has no limits of its own.
 	Tenants map[string]Tenant `yaml:"tenants"`
 	Catalog catalog.Catalog   `yaml:",inline"`
@@ -85,6 +88,25 @@ type Inbox struct {
 	MaxQueued int `yaml:"max_queued"`
 	// MaxRejected is about how many refusals are kept, 1 to 10000000. Defaults to 100000.
 	MaxRejected int `yaml:"max_rejected"`
+}
+
+// Files is where the files of batches are kept. All producers of a deployment need the same place.
+type Files struct {
+	// URL is a folder, file:///path or file://./path, or a bucket of S3, s3://name?region=...; see package producer/files.
+	// Defaults to file://./forebay-files.
+	URL string `yaml:"url"`
+	// Retention is how long a file is kept that says nothing else, 1h to 8784h. Defaults to 720h.
+	Retention time.Duration `yaml:"retention"`
+	// MaxBytes is how large a file may be that is sent, 1 to 10737418240. Defaults to 209715200.
+	MaxBytes int `yaml:"max_bytes"`
+}
+
+// Batches is how a producer works on batches.
+type Batches struct {
+	// Enabled is On or Off. Defaults to On. Where it is off in all producers batches are taken in, and wait.
+	Enabled string `yaml:"enabled"`
+	// AtOnce is how many batches one process reads or writes at a time, 1 to 64. Defaults to 4.
+	AtOnce int `yaml:"at_once"`
 }
 
 // Health is how the scheduler has the endpoints probed.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/forebay-queue/forebay/producer/files"
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
@@ -21,28 +22,33 @@ import (
 
 // The documented defaults.
 const (
-	defaultRedisURL     = "redis://127.0.0.1:6379/0"
-	defaultSlots        = 16
-	defaultDrainTimeout = 2 * time.Minute
-	defaultListen       = "127.0.0.1:8080"
-	defaultLogLevel     = "info"
-	defaultLogFormat    = "auto"
-	defaultInterval     = time.Minute
-	defaultMaxQueued    = 100_000
-	defaultMaxRejected  = 100_000
+	defaultRedisURL      = "redis://127.0.0.1:6379/0"
+	defaultSlots         = 16
+	defaultDrainTimeout  = 2 * time.Minute
+	defaultListen        = "127.0.0.1:8080"
+	defaultLogLevel      = "info"
+	defaultLogFormat     = "auto"
+	defaultInterval      = time.Minute
+	defaultMaxQueued     = 100_000
+	defaultMaxRejected   = 100_000
+	defaultBatchesAtOnce = 4
 )
 
 // redisURLForms are the URLs that a Redis has.
 const redisURLForms = "redis://host:port/database, rediss://host:port/database or unix:///path"
 
 const (
-	maxSlots        = 10_000
-	maxDrainTimeout = 2 * time.Hour
-	minInterval     = time.Second
-	maxInterval     = time.Hour
-	maxMaxQueued    = 100_000_000
-	maxMaxRejected  = 10_000_000
-	maxPerMinute    = 1_000_000
+	maxSlots         = 10_000
+	maxDrainTimeout  = 2 * time.Hour
+	minInterval      = time.Second
+	maxInterval      = time.Hour
+	maxMaxQueued     = 100_000_000
+	maxMaxRejected   = 10_000_000
+	maxPerMinute     = 1_000_000
+	minFileRetention = time.Hour
+	maxFileRetention = 8784 * time.Hour
+	mostFileBytes    = 10 << 30
+	maxBatchesAtOnce = 64
 )
 
 var (
@@ -62,6 +68,11 @@ func (f *File) validate() error {
 	f.Inbox.Enabled = cmp.Or(f.Inbox.Enabled, On)
 	f.Inbox.MaxQueued = cmp.Or(f.Inbox.MaxQueued, defaultMaxQueued)
 	f.Inbox.MaxRejected = cmp.Or(f.Inbox.MaxRejected, defaultMaxRejected)
+	f.Files.URL = cmp.Or(f.Files.URL, files.DefaultURL)
+	f.Files.Retention = cmp.Or(f.Files.Retention, files.DefaultRetention)
+	f.Files.MaxBytes = cmp.Or(f.Files.MaxBytes, files.DefaultMaxBytes)
+	f.Batches.Enabled = cmp.Or(f.Batches.Enabled, On)
+	f.Batches.AtOnce = cmp.Or(f.Batches.AtOnce, defaultBatchesAtOnce)
 	f.Log.Level = cmp.Or(f.Log.Level, defaultLogLevel)
 	f.Log.Format = cmp.Or(f.Log.Format, defaultLogFormat)
 	f.Health.Probes = cmp.Or(f.Health.Probes, On)
@@ -83,6 +94,8 @@ func (f *File) validate() error {
 		problems = append(problems, refuse(fmt.Sprintf("must be auto, console or json, got %q", f.Log.Format), "log", "format"))
 	}
 	problems = append(problems, f.Inbox.validate()...)
+	problems = append(problems, f.Files.validate()...)
+	problems = append(problems, f.Batches.validate()...)
 	problems = append(problems, f.Health.validate()...)
 	problems = append(problems, f.HTTP.TLS.validate()...)
 	problems = append(problems, f.validateTenants()...)
@@ -99,6 +112,32 @@ func (n Inbox) validate() []error {
 	}
 	if n.MaxRejected < 1 || n.MaxRejected > maxMaxRejected {
 		problems = append(problems, refuse(fmt.Sprintf("must be 1 to %d, got %d", maxMaxRejected, n.MaxRejected), "inbox", "max_rejected"))
+	}
+	return problems
+}
+
+func (k Files) validate() []error {
+	var problems []error
+	if err := files.CheckURL(k.URL); err != nil {
+		problems = append(problems, refuse(err.Error(), "files", "url"))
+	}
+	if k.Retention < minFileRetention || k.Retention > maxFileRetention {
+		problems = append(problems, refuse(fmt.Sprintf("must be %s to %s, got %s", catalog.FormatDuration(minFileRetention),
+			catalog.FormatDuration(maxFileRetention), catalog.FormatDuration(k.Retention)), "files", "retention"))
+	}
+	if k.MaxBytes < 1 || k.MaxBytes > mostFileBytes {
+		problems = append(problems, refuse(fmt.Sprintf("must be 1 to %d, got %d", mostFileBytes, k.MaxBytes), "files", "max_bytes"))
+	}
+	return problems
+}
+
+func (b Batches) validate() []error {
+	var problems []error
+	if b.Enabled != On && b.Enabled != Off {
+		problems = append(problems, refuse("must be on or off", "batches", "enabled"))
+	}
+	if b.AtOnce < 1 || b.AtOnce > maxBatchesAtOnce {
+		problems = append(problems, refuse(fmt.Sprintf("must be 1 to %d, got %d", maxBatchesAtOnce, b.AtOnce), "batches", "at_once"))
 	}
 	return problems
 }

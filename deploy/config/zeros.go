@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/forebay-queue/forebay/producer/files"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 )
 
@@ -22,6 +23,11 @@ var allowed = map[string]string{
 	"inbox.enabled":             "on or off",
 	"inbox.max_queued":          "1 to 100000000",
 	"inbox.max_rejected":        "1 to 10000000",
+	"files.url":                 files.URLForms,
+	"files.retention":           "1h to 8784h",
+	"files.max_bytes":           "1 to 10737418240",
+	"batches.enabled":           "on or off",
+	"batches.at_once":           "1 to 64",
 	"log.level":                 "debug, info, warn or error",
 	"log.format":                "auto, console or json",
 	"health.probes":             "on or off",

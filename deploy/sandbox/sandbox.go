@@ -18,6 +18,7 @@ import (
 
 	"github.com/forebay-queue/forebay/deploy/simulator"
 	"github.com/forebay-queue/forebay/producer"
+	"github.com/forebay-queue/forebay/producer/files"
 	"github.com/forebay-queue/forebay/producer/httpapi"
 	"github.com/forebay-queue/forebay/producer/inbox"
 	"github.com/forebay-queue/forebay/scheduler"
@@ -79,6 +80,14 @@ type Config struct {
 	// InboxOff leaves the inbox unread. MaxQueued and MaxRejected are those of inbox.Config.
 	InboxOff               bool
 	MaxQueued, MaxRejected int
+	// FilesURL is where the files of batches are kept. Defaults to a folder in Data or, without Data, to one that Close
+	// deletes. FilesRetention and MaxFileBytes are those of files.Config.
+	FilesURL       string
+	FilesRetention time.Duration
+	MaxFileBytes   int64
+	// BatchesOff leaves batches to others. BatchesAtOnce is that of batchrun.Config.
+	BatchesOff    bool
+	BatchesAtOnce int
 	// Log takes the lines of the workers. The zero value discards them.
 	Log zerolog.Logger
 }
@@ -135,6 +144,7 @@ type Sandbox struct {
 	listener net.Listener // of HTTPURL
 	auth     *httpapi.Auth
 	gate     *gate.Gate
+	files    *files.Store
 	closers  []func(context.Context) error // called from the last to the first
 
 	failed    chan error
@@ -150,7 +160,7 @@ func Start(ctx context.Context, config Config) (*Sandbox, error) {
 	}
 	s := &Sandbox{config: config.withDefaults(), failed: make(chan error, 3)}
 	for _, step := range []func(context.Context) error{
-		s.listen, s.startRedis, s.openAuth, s.startEndpoints, s.startWorkers, s.startScheduler, s.startClient, s.startInbox, s.serveHTTP,
+		s.listen, s.startRedis, s.openAuth, s.startEndpoints, s.startWorkers, s.startScheduler, s.startClient, s.startInbox, s.startFiles, s.serveHTTP,
 	} {
 		err := step(ctx)
 		if err == nil {

@@ -140,7 +140,7 @@ func (w *writing) lines(ctx context.Context) error {
 			if from+i < len(states) {
 				state = states[from+i]
 			}
-			if err := w.line(ctx, id, line.CustomID, results[i], state); err != nil {
+			if err := w.line(ctx, id, line, results[i], state); err != nil {
 				return err
 			}
 		}
@@ -149,8 +149,8 @@ func (w *writing) lines(ctx context.Context) error {
 }
 
 // line writes what came of one request: a response into the output, all else into the errors.
-func (w *writing) line(ctx context.Context, id, customID string, result tasks.Result, state batches.State) error {
-	line := batchlines.Output{ID: strings.Replace(id, "batch_", "batch_req_", 1), CustomID: customID}
+func (w *writing) line(ctx context.Context, id string, asked batchlines.Line, result tasks.Result, state batches.State) error {
+	line := batchlines.Output{ID: strings.Replace(id, "batch_", "batch_req_", 1), CustomID: asked.CustomID}
 	file := w.errors
 	switch status := endOf(result, state); {
 	case status == tasks.StatusCancelled:
@@ -158,6 +158,9 @@ func (w *writing) line(ctx context.Context, id, customID string, result tasks.Re
 	case status == tasks.StatusExpired:
 		line.Error = &batchlines.Failure{Code: batchlines.CodeExpired, Message: "This request could not be executed before the completion window expired."}
 	case result.ID == "":
+		if line.Response = w.refusal(id, asked); line.Response != nil {
+			break
+		}
 		line.Error = &batchlines.Failure{Code: "answer_lost", Message: "What came of this request is not there any more: its record was deleted."}
 	default:
 		answer := openai.AnswerOf(result)
@@ -171,6 +174,23 @@ func (w *writing) line(ctx context.Context, id, customID string, result tasks.Re
 		return err
 	}
 	return batchlines.Write(text, line)
+}
+
+// refusal is the response to a request that was refused, and whose record has expired: it is refused again.
+func (w *writing) refusal(id string, asked batchlines.Line) *batchlines.Response {
+	job, err := openai.JobOf(w.batch.Endpoint, asked.Body, w.config.Catalog)
+	if err == nil {
+		_, err = w.config.Catalog.Prepare(job, time.Now())
+	}
+	refusal := openai.Refusal(err)
+	if refusal == nil {
+		return nil
+	}
+	body, err := refusal.MarshalJSON()
+	if err != nil {
+		return nil
+	}
+	return &batchlines.Response{StatusCode: refusal.Status, RequestID: id, Body: body}
 }
 
 // endOf is how a member ended. The batch's word goes before the record's where the batch had counted it already, as one

@@ -64,6 +64,7 @@ func (a *API) register() error {
 	}
 	if a.config.Files != nil {
 		a.registerFiles(described)
+		a.registerBatches(described)
 	}
 	a.registerOperation(described)
 	describeEnqueue(described.OpenAPI())
