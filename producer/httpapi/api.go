@@ -19,8 +19,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/forebay-queue/forebay/producer"
-	"github.com/forebay-queue/forebay/producer/internal/calls"
 	"github.com/forebay-queue/forebay/producer/files"
+	"github.com/forebay-queue/forebay/producer/internal/calls"
 )
 
 const (

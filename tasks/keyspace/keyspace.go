@@ -179,6 +179,7 @@ func (k Keyspace) TenantTaken(tenant, what string) string {
 
 // Calls is the jobs that equal calls over HTTP wait for, by when they are forgotten: a sorted set.
 func (k Keyspace) Calls(digest string) string { return k.prefix + "{calls:" + digest + "}" }
+
 // File is what is known of a file: a string of JSON.
 func (k Keyspace) File(id string) string { return k.prefix + "{file:" + id + "}" }
 
