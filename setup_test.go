@@ -133,6 +133,7 @@ endpoints:
 models:
   gemini-2.5-flash: {output: 2.50, context_window: 1048576}
   gpt-4.1-mini: {output: 2.50, context_window: 1047576}
+  text-embedding-3-small: {kind: embedding, input: 0.02}
 tiers:
   - {name: low, models: [gemini-2.5-flash, gpt-4.1-mini]}
 fallback_tier: low
