@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
@@ -38,6 +39,13 @@ var openaiSDK = sync.OnceValues(func() (string, error) {
 // node runs a program of testdata with OpenAI's client. Where Node or npm is missing the test is skipped, and says so.
 func node(t *testing.T, args ...string) string {
 	t.Helper()
+	output, err := nodeCommand(t, args...).CombinedOutput()
+	require.NoError(t, err, string(output))
+	return strings.TrimSpace(string(output))
+}
+
+func nodeCommand(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
 	if _, err := exec.LookPath("node"); err != nil {
 		t.Skip("SKIPPED: node is not installed, so that OpenAI's client is not tried")
 	}
@@ -45,13 +53,9 @@ func node(t *testing.T, args ...string) string {
 	if err != nil {
 		t.Skipf("SKIPPED: OpenAI's client for Node cannot be installed: %v: %s", err, lastLines(dir, 3))
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", args...)
+	cmd := exec.CommandContext(t.Context(), "node", args...)
 	cmd.Dir = dir
-	output, err := cmd.CombinedOutput()
-	require.NoError(t, err, string(output))
-	return strings.TrimSpace(string(output))
+	return cmd
 }
 
 // serveHTTP starts a producer and waits until it serves.
@@ -153,11 +157,14 @@ func TestOpenAIsClientComesAgain(t *testing.T) {
 	assert.Equal(t, 1, calls())
 
 	balanced := balance(t, firstAddress, secondAddress)
-	answered := make(chan string, 1)
-	go func() { answered <- node(t, "openai_calls.mjs", "http://"+balanced+"/v1", "killed") }()
+	var output bytes.Buffer
+	again := nodeCommand(t, "openai_calls.mjs", "http://"+balanced+"/v1", "killed")
+	again.Stdout, again.Stderr = &output, &output
+	require.NoError(t, again.Start())
 	d.eventually("the second call is out", func() bool { return calls() == 2 })
 	require.NoError(t, first.Process.Kill())
-	assert.Contains(t, jobs(), <-answered)
+	require.NoError(t, again.Wait(), output.String())
+	assert.Contains(t, jobs(), strings.TrimSpace(output.String()))
 	assert.Len(t, jobs(), 2)
 	assert.Equal(t, 2, calls())
 }

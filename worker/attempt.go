@@ -126,6 +126,9 @@ func (d *delivery) call(ctx context.Context, result *made, key string) {
 	})
 	outcome := policy.Classify(d.job.Kind, answer)
 	outcome.Message, outcome.Detail = provider.Redact(outcome.Message, key), provider.Redact(outcome.Detail, key)
+	if outcome.Refusal != nil {
+		outcome.Refusal = []byte(provider.Redact(string(outcome.Refusal), key))
+	}
 	if outcome.Class == "" && outcome.Usage == nil {
 		outcome.Usage = policy.EstimateUsage(d.estimate(model.Name).Prompt, outcome.Text)
 	}

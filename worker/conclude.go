@@ -32,6 +32,7 @@ func (d *delivery) commit(end conclusion) error {
 		ID: d.job.ID, Run: d.record.Run, Delivery: d.id, Status: end.ended, Result: result,
 		Retention: time.Duration(d.job.Retention), Record: d.record,
 	}
+	commit.Response = end.said
 	if end.answer != nil {
 		commit.Response, commit.Attempt = end.answer.body, &end.answer.ledger
 	}

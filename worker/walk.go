@@ -17,6 +17,8 @@ type conclusion struct {
 	ended   tasks.Status
 	answer  *made
 	failure *tasks.Failure
+	// said is the provider's body, where it refused what the job asks for.
+	said []byte
 
 	wait    time.Duration
 	waiting tasks.Waiting
@@ -37,6 +39,8 @@ type walk struct {
 	// failure is that of the last call which failed; spent tells that it costs a retry.
 	failure *tasks.Failure
 	spent   bool
+	// said is the body of that call's answer, where it refused what the job asks for; finalSaid is that of final.
+	said, finalSaid []byte
 	// withheld tells that a model's answer fell to its provider's policy.
 	withheld bool
 	// final is a failure that only another model could mend; nil again once one has been asked.
@@ -198,17 +202,18 @@ func (w *walk) judge(made *made) (policy.Next, *conclusion) {
 	w.asked++
 	if made.outcome.Class != "" {
 		w.failure = made.outcome.Failure(made.route.Model, made.route.Endpoint)
+		w.said = made.outcome.Refusal
 	}
 	switch verdict.Next {
 	case policy.End:
 		if verdict.Status == tasks.StatusSucceeded {
 			return verdict.Next, &conclusion{ended: verdict.Status, answer: made}
 		}
-		return verdict.Next, &conclusion{ended: verdict.Status, failure: w.failure}
+		return verdict.Next, &conclusion{ended: verdict.Status, failure: w.failure, said: w.said}
 	case policy.GiveBack:
 		return verdict.Next, w.giveBack()
 	case policy.LargerModel, policy.NextModel:
-		w.final = w.failure
+		w.final, w.finalSaid = w.failure, w.said
 	case policy.Limited:
 		w.called = false
 		w.refused = append(w.refused, refusal{
@@ -225,7 +230,7 @@ func (w *walk) judge(made *made) (policy.Next, *conclusion) {
 func (w *walk) conclude() conclusion {
 	switch {
 	case w.final != nil:
-		return conclusion{ended: tasks.StatusFailed, failure: w.final}
+		return conclusion{ended: tasks.StatusFailed, failure: w.final, said: w.finalSaid}
 	case w.beyond != nil && w.asked == 0:
 		return conclusion{ended: tasks.StatusFailed, failure: w.beyond}
 	case w.spent:

@@ -30,6 +30,12 @@ const (
 	chatAnswer = "{\"id\": \"c1\",\n \"object\":\"chat.completion\",\"created\":1,\"model\":\"small\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"Größe <&>\",\"refusal\":null},\"logprobs\":null,\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2,\"total_tokens\":3}}"
 )
 
+// same compares texts byte for byte, also those that are JSON.
+func same(t testing.TB, want, got string) {
+	t.Helper()
+	assert.Equal(t, want, got)
+}
+
 // reply is what came of a call.
 type reply struct {
 	status int
@@ -128,7 +134,7 @@ func TestACompletion(t *testing.T) {
 	got := <-replies
 	require.NoError(t, got.err)
 	assert.Equal(t, 200, got.status)
-	assert.Equal(t, chatAnswer, got.body)
+	same(t, chatAnswer, got.body)
 	assert.Equal(t, id, got.header.Get("X-Forebay-Job"))
 	assert.Equal(t, "application/json; charset=utf-8", got.header.Get("Content-Type"))
 	require.Eventually(t, func() bool {
@@ -230,7 +236,7 @@ func TestAClientThatLeaves(t *testing.T) {
 	b.answer(record, chatAnswer, nil)
 	got := <-send(t.Context(), url+chatPath, chatCall, "X-Stainless-Retry-Count", "2")
 	assert.Equal(t, id, got.header.Get("X-Forebay-Job"))
-	assert.Equal(t, chatAnswer, got.body)
+	same(t, chatAnswer, got.body)
 	for _, one := range b.open(2) {
 		if one != id {
 			b.answer(b.run(one), chatAnswer, nil)
@@ -276,7 +282,7 @@ func TestAProducerThatGoes(t *testing.T) {
 		other.answer(record, chatAnswer, nil)
 		got := <-replies
 		assert.Equal(t, id, got.header.Get("X-Forebay-Job"))
-		assert.Equal(t, chatAnswer, got.body)
+		same(t, chatAnswer, got.body)
 	}
 }
 
@@ -292,8 +298,8 @@ func TestCallsWithAKey(t *testing.T) {
 	assert.Equal(t, 409, got.status, got.body)
 	assert.Equal(t, "false", got.header.Get("X-Should-Retry"), "OpenAI's clients repeat a 409")
 	b.answer(b.run("k1"), chatAnswer, nil)
-	assert.Equal(t, chatAnswer, (<-one).body)
-	assert.Equal(t, chatAnswer, (<-two).body)
+	same(t, chatAnswer, (<-one).body)
+	same(t, chatAnswer, (<-two).body)
 	b.open(1)
 }
 
@@ -326,7 +332,7 @@ func TestCallsThatAreRefused(t *testing.T) {
 func TestModels(t *testing.T) {
 	t.Parallel()
 	b := embedded(t)
-	assert.Equal(t, `{"object":"list","data":[`+
+	same(t, `{"object":"list","data":[`+
 		`{"id":"small","object":"model","created":0,"owned_by":"model"},`+
 		`{"id":"fast_summary","object":"model","created":0,"owned_by":"task_type"},`+
 		`{"id":"tier:low","object":"model","created":0,"owned_by":"tier"}]}`, strings.TrimSpace(b.ask("GET", "/v1/models", "").Body.String()))

@@ -84,7 +84,8 @@ func TestTries(t *testing.T) {
 		require.NoError(t, b.Forget(t.Context(), fresh))
 		assert.False(t, b.begin(t, third).Joined, "what was answered is forgotten")
 		for _, other := range []Asked{
-			{"other", asked.Endpoint, asked.Body, 1}, {asked.Tenant, "/v1/chat/completions", asked.Body, 1},
+			{"other", asked.Endpoint, asked.Body, 1},
+			{asked.Tenant, "/v1/chat/completions", asked.Body, 1},
 			{asked.Tenant, asked.Endpoint, []byte("{ }"), 1},
 		} {
 			assert.False(t, b.begin(t, other).Joined)

@@ -42,7 +42,7 @@ func TestNames(t *testing.T) {
 func refused(t testing.TB, err error) *openai.Error {
 	t.Helper()
 	var refusal *openai.Error
-	require.True(t, errors.As(err, &refusal), "%v", err)
+	require.ErrorAs(t, err, &refusal)
 	return refusal
 }
 
@@ -50,11 +50,11 @@ func TestACallIsAJob(t *testing.T) {
 	t.Parallel()
 	c := newCatalog(t)
 	for body, want := range map[string]tasks.Job{
-		`{"model":"small","messages":[]}`:                                   {Model: tasks.Models{"small"}, Request: json.RawMessage(`{"messages":[]}`)},
-		" { \"messages\" : [ 1e0 ] ,\n\"model\":\"both\" , \"x\": \"<é>\"}": {Model: tasks.Models{"both"}, Request: json.RawMessage(`{"messages" : [ 1e0 ],"x": "<é>"}`)},
-		`{"stream":false,"model":"fast_summary","messages":[]}`:             {TaskType: "fast_summary", Request: json.RawMessage(`{"messages":[]}`)},
-		`{"model":"tier:low","stream":null,"stream_options":null}`:          {Tier: "low", Request: json.RawMessage(`{}`)},
-		`{"\u006dodel":"profile:balanced","a":{"model":1}}`:                 {Profile: "balanced", Request: json.RawMessage(`{"a":{"model":1}}`)},
+		`{"model":"small","messages":[]}`:                                  {Model: tasks.Models{"small"}, Request: json.RawMessage(`{"messages":[]}`)},
+		"{ \"messages\" : [ 1e0 ] ,\n\"model\":\"both\" , \"x\": \"<é>\"}": {Model: tasks.Models{"both"}, Request: json.RawMessage(`{"messages" : [ 1e0 ],"x": "<é>"}`)},
+		`{"stream":false,"model":"fast_summary","messages":[]}`:            {TaskType: "fast_summary", Request: json.RawMessage(`{"messages":[]}`)},
+		`{"model":"tier:low","stream":null,"stream_options":null}`:         {Tier: "low", Request: json.RawMessage(`{}`)},
+		`{"\u006dodel":"profile:balanced","a":{"model":1}}`:                {Profile: "balanced", Request: json.RawMessage(`{"a":{"model":1}}`)},
 	} {
 		want.Kind = tasks.KindChat
 		job, err := openai.JobOf(openai.ChatCompletions, json.RawMessage(body), c)

@@ -29,6 +29,8 @@ type Outcome struct {
 	Message string
 	// Detail is what the provider said, which may quote the request.
 	Detail string
+	// Refusal is the provider's whole body, where it is an API's error that the job's user is to mend.
+	Refusal []byte
 	// RetryAfter is the wait that the provider asked for; 0 if it named none.
 	RetryAfter time.Duration
 	// RateLimit is what the provider said of its limits, with whatever answer.
@@ -166,6 +168,10 @@ func failed(class tasks.Class, reported reportedError, answer provider.Answer) O
 	}
 	if outcome.Code == "" {
 		outcome.Code = fmt.Sprintf("http_%d", answer.Status)
+	}
+	users := class == tasks.ClassInvalid || class == tasks.ClassContextLength || class == tasks.ClassContentPolicy
+	if users && answer.Status >= http.StatusBadRequest && json.Valid(answer.Body) {
+		outcome.Refusal = answer.Body
 	}
 	switch answer.Status {
 	case http.StatusOK, http.StatusRequestTimeout, http.StatusGatewayTimeout, statusTimedOutAtEdge:
