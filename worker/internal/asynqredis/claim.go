@@ -55,8 +55,10 @@ func (c *Client) claim(most int) (findings, error) {
 	defer cancel()
 	expiry := time.Now().Add(lease).Unix()
 	reply, err := claimScript.Run(ctx, scripter{c.UniversalClient},
-		[]string{c.keys.pending, c.keys.paused, c.keys.active, c.keys.lease, c.keys.claim},
-		c.fetch.number, expiry, most, c.keys.tasks, claimKept.Milliseconds(), again).Slice()
+		[]string{
+			c.keys.pending, c.keys.paused, c.keys.active, c.keys.lease, c.keys.claim, c.keys.lanes.Groups, c.keys.lanes.Turn,
+		},
+		c.fetch.number, expiry, most, c.keys.tasks, claimKept.Milliseconds(), again, c.keys.lanes.Prefix).Slice()
 	if err != nil {
 		c.fetch.unresolved = most
 		if answered(err) {

@@ -13,7 +13,7 @@ import (
 )
 
 // OwnSources are the scripts that this package adds.
-var OwnSources = []string{claimSource, putBackSource, setAsideSource, dueSource, completeSource}
+var OwnSources = []string{claimSource, putBackSource, setAsideSource, dueSource, completeSource, forwardSource}
 
 // AsynqSources returns the scripts of asynq's broker by the names of their variables, read from its source.
 var AsynqSources = sync.OnceValue(func() map[string]string {

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/forebay-queue/forebay/tasks/envelope"
 )
 
 // role is what a script of asynq's is to this package.
@@ -74,17 +76,22 @@ var (
 	setAsideSource string
 	//go:embed due.lua
 	dueSource string
+	//go:embed forward.lua
+	forwardSource string
 
 	claimScript    = redis.NewScript(claimSource)
 	completeScript = redis.NewScript(completeSource)
 	putBackScript  = redis.NewScript(putBackSource)
 	setAsideScript = redis.NewScript(setAsideSource)
 	dueScript      = redis.NewScript(dueSource)
+	forwardScript  = redis.NewScript(forwardSource)
 )
 
-// keys are asynq's keys of one queue (internal/base of v0.26.0), and one of ours. All share the queue's hash tag.
+// keys are asynq's keys of one queue (internal/base of v0.26.0), and ours. All share the queue's hash tag.
 type keys struct {
 	pending, paused, active, lease, scheduled, retry, archived string
+	// lanes are the queue's, by tenant.
+	lanes envelope.LaneKeys
 	// claim remembers the last claim of one client.
 	claim string
 	// tasks is the prefix of the tasks' hashes.
@@ -96,6 +103,7 @@ func newKeys(queue, token string) keys {
 	return keys{
 		pending: prefix + "pending", paused: prefix + "paused", active: prefix + "active", lease: prefix + "lease",
 		scheduled: prefix + "scheduled", retry: prefix + "retry", archived: prefix + "archived",
+		lanes: envelope.Lanes(queue),
 		claim: prefix + "forebay:claim:" + token,
 		tasks: prefix + "t:",
 	}
