@@ -239,8 +239,20 @@ func (c *Client) write(ctx context.Context, jobs []jobstore.NewJob, recorded fun
 		}
 	}
 	_ = group.Wait() // errors are the jobs' own
+	c.nudge(ctx, jobs)
 	failpoint.At("enqueue.queued")
 	return outcomes
+}
+
+// nudge has workers begin with what was enqueued into lanes. They look by themselves, but a second later.
+func (c *Client) nudge(ctx context.Context, jobs []jobstore.NewJob) {
+	nudged := map[tasks.Priority]bool{}
+	for _, job := range jobs {
+		if job.Job.Member != nil && !nudged[job.Job.Priority] {
+			nudged[job.Job.Priority] = true
+			_ = envelope.Nudge(ctx, c.redis, c.store.Keys(), job.Job.Priority)
+		}
+	}
 }
 
 // enqueueTries bounds how often a task is enqueued again whose id others were clearing at the same time.

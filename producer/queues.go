@@ -22,12 +22,13 @@ type Queues struct {
 
 // Queue counts the tasks of a queue.
 type Queue struct {
-	Queue     string `json:"queue"`
-	Pending   int    `json:"pending"`
-	Active    int    `json:"active"`
-	Scheduled int    `json:"scheduled"`
-	Retry     int    `json:"retry"`
-	Archived  int    `json:"archived"`
+	Queue string `json:"queue"`
+	// Pending are those that can be begun, also in the lanes of batches, which asynq's consoles show as groups.
+	Pending   int `json:"pending"`
+	Active    int `json:"active"`
+	Scheduled int `json:"scheduled"`
+	Retry     int `json:"retry"`
+	Archived  int `json:"archived"`
 	// Paused tells that no call of the queue is begun.
 	Paused bool `json:"paused"`
 }
@@ -57,7 +58,7 @@ func ReadQueues(ctx context.Context, client redis.UniversalClient, keys keyspace
 			if err != nil {
 				return Queues{}, fmt.Errorf("read the queue %s in Redis: %w", name, err)
 			}
-			queue = Queue{name, found.Pending, found.Active, found.Scheduled, found.Retry, found.Archived, false}
+			queue = Queue{name, found.Pending + found.Aggregating, found.Active, found.Scheduled, found.Retry, found.Archived, false}
 		}
 		queue.Paused = slices.Contains(paused.Queues, name)
 		all.Queues = append(all.Queues, queue)

@@ -34,8 +34,8 @@ const (
 // ErrForeign says that a task was not made by this package.
 var ErrForeign = errors.New("the task is no job of Forebay; enqueue jobs through one of its ways in")
 
-// New makes the task of a prepared job's run, and the options to enqueue it with: into the queue of its priority,
-// not before its run_at, under TaskID, so that a task that is there is not enqueued twice.
+// New makes the task of a prepared job's run, and the options to enqueue it with: into the queue of its priority, there
+// into its Lane, not before its run_at, under TaskID, so that a task that is there is not enqueued twice.
 func New(keys keyspace.Keyspace, job tasks.Job, run int) (*asynq.Task, []asynq.Option, error) {
 	if !tasks.ValidID(job.ID) || (job.TaskType != "" && !tasks.ValidName(job.TaskType)) || run < 1 {
 		// asynq stops recovering a whole queue at one task that it cannot decode: nothing odd gets in.
@@ -47,6 +47,9 @@ func New(keys keyspace.Keyspace, job tasks.Job, run int) (*asynq.Task, []asynq.O
 		asynq.MaxRetry(MaxRetry),
 		asynq.Timeout(Timeout),
 		asynq.Retention(retention(time.Duration(job.Retention))),
+	}
+	if lane := Lane(job); lane != "" {
+		options = append(options, asynq.Group(lane))
 	}
 	if job.RunAt != nil {
 		options = append(options, asynq.ProcessAt(wholeSeconds(*job.RunAt)))

@@ -16,6 +16,8 @@ type queueKeys struct {
 	term string
 	// tasks is the prefix of the tasks' hashes.
 	tasks string
+	// lanes are the queue's, by tenant.
+	lanes envelope.LaneKeys
 }
 
 func newQueueKeys(queue string) queueKeys {
@@ -23,17 +25,17 @@ func newQueueKeys(queue string) queueKeys {
 	return queueKeys{
 		pending: prefix + "pending", active: prefix + "active", lease: prefix + "lease", scheduled: prefix + "scheduled",
 		retry: prefix + "retry", archived: prefix + "archived", completed: prefix + "completed",
-		term: prefix + "forebay:term", tasks: prefix + "t:",
+		term: prefix + "forebay:term", tasks: prefix + "t:", lanes: envelope.Lanes(queue),
 	}
 }
 
 func (k queueKeys) forMend() []string {
-	return []string{k.pending, k.active, k.lease, k.scheduled, k.retry, k.archived, k.completed, k.term}
+	return []string{k.pending, k.active, k.lease, k.scheduled, k.retry, k.archived, k.completed, k.term, k.lanes.Groups}
 }
 
 func (k queueKeys) forRestore(id string) []string {
 	return []string{
-		k.tasks + id, k.pending, k.active, k.lease, k.scheduled, k.retry, k.archived, k.completed, k.term,
+		k.tasks + id, k.pending, k.active, k.lease, k.scheduled, k.retry, k.archived, k.completed, k.term, k.lanes.Groups,
 	}
 }
 

@@ -42,7 +42,7 @@ var mendings = map[string]string{
 
 // mend brings a queue into order and requeues its dead deliveries.
 func (r *Reconciler) mend(ctx context.Context, q *queue, dead []deadLease) error {
-	args := []any{q.keys.tasks, q.rank, part}
+	args := []any{q.keys.tasks, q.rank, part, q.keys.lanes.Prefix}
 	for _, lease := range dead[:min(len(dead), atOnce)] {
 		args = append(args, lease.id, lease.expiry)
 	}
@@ -148,7 +148,8 @@ func (r *Reconciler) restore(ctx context.Context, q *queue, taskID, verb string,
 	if made.due.After(time.Now()) {
 		due = made.due.Unix() + 1 // asynq's scores are whole seconds, and none is to come early
 	}
-	reply, err := r.run(ctx, restoreScript, q.keys.forRestore(taskID), taskID, verb, made.msg, due, unreadable)
+	reply, err := r.run(ctx, restoreScript, q.keys.forRestore(taskID),
+		taskID, verb, made.msg, due, unreadable, made.lane, q.keys.lanes.Prefix)
 	if err != nil {
 		return "", "", fmt.Errorf("%s task %s: %w", verb, taskID, err)
 	}

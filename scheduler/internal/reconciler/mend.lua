@@ -11,25 +11,28 @@
 -- KEYS[6]  zset    asynq:{<queue>}:archived
 -- KEYS[7]  zset    asynq:{<queue>}:completed
 -- KEYS[8]  string  asynq:{<queue>}:forebay:term   the leader's term that wrote last
+-- KEYS[9]  set     asynq:{<queue>}:groups      names of lanes
 -- ARGV[1]  int     the leader's term
 -- ARGV[2]  string  prefix of the tasks' hashes: ids are known only here; same hash tag as KEYS
 -- ARGV[3]  int     first rank of the part of the long lists that is looked at; active and lease are always read whole
 -- ARGV[4]  int     how many ranks
--- ARGV[5:] id, s   dead deliveries: active tasks and the lease expiry with which they were found dead
+-- ARGV[5]  string  prefix of the lanes (zsets of ids by arrival), as in asynq; same hash tag as KEYS
+-- ARGV[6:] id, s   dead deliveries: active tasks and the lease expiry with which they were found dead
 -- RETURNS  {stale, term}; {ok, 1 when the part was the last one, what, id, what, id, ...}; what is
 --          requeued  a dead delivery's task is the queue's next
 --          leased    an active task got the lease it lacked, at its end: a living worker prolongs it
 --          released  a lease without an active task is gone; adrift: and its hash still says that it is active
---          single    an id that stood in two places stands in one: the first of active, pending, retry, scheduled,
---                    completed, archived
+--          single    an id that stood in two places stands in one: the first of active, pending, retry, scheduled, a
+--                    lane, completed, archived
 --          forgotten an ended task without a hash is gone
 --          bare      a task in a list has no message; nothing was done
 -- CLOCK    the server's TIME, for new leases and pending_since
 -- WRITES   unless the term is older than the one that wrote last. At most 1000 findings a run
 
 local pending, active, lease, scheduled, retry = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local archived, completed, last_term = KEYS[6], KEYS[7], KEYS[8]
-local term, tasks, first, count, dead_from = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), 5
+local archived, completed, last_term, groups = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local term, tasks, first, count, lanes = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local dead_from = 6
 
 local stands = tonumber(redis.call('GET', last_term) or '0')
 if stands > term then return {'stale', string.format('%d', stands)} end
@@ -101,9 +104,9 @@ for _, id in ipairs(redis.call('ZRANGE', lease, 0, -1)) do
   end
 end
 
-for _, set in ipairs({retry, scheduled, completed, archived}) do
+local function visit(set, from, to)
   local over = set == completed or set == archived
-  for _, id in ipairs(redis.call('ZRANGE', set, first, final)) do
+  for _, id in ipairs(redis.call('ZRANGE', set, from, to)) do
     if room <= 0 then break end
     if running[id] or waiting[id] then
       redis.call('ZREM', set, id)
@@ -118,7 +121,24 @@ for _, set in ipairs({retry, scheduled, completed, archived}) do
   end
 end
 
-if redis.call('LLEN', pending) > final + 1 then reply[2] = '0' end
+visit(retry, first, final)
+visit(scheduled, first, final)
+
+-- Lanes are ranked through, one after the other, so that many cost no more than one.
+local names = redis.call('SMEMBERS', groups)
+table.sort(names)
+local laned = 0
+for _, name in ipairs(names) do
+  local size = redis.call('ZCARD', lanes .. name)
+  if laned <= final and laned + size > first then
+    visit(lanes .. name, math.max(first - laned, 0), final - laned)
+  end
+  laned = laned + size
+end
+visit(completed, first, final)
+visit(archived, first, final)
+
+if redis.call('LLEN', pending) > final + 1 or laned > final + 1 then reply[2] = '0' end
 for _, set in ipairs({scheduled, retry, archived, completed}) do
   if redis.call('ZCARD', set) > final + 1 then reply[2] = '0' end
 end

@@ -32,6 +32,7 @@ func newMessages() (messages, error) {
 // task is a task as asynq would enqueue it.
 type task struct {
 	id, queue string
+	lane      string // in the queue, or ""
 	msg       []byte
 	due       time.Time // the zero time is now
 }
@@ -69,7 +70,10 @@ func (m messages) of(keys keyspace.Keyspace, record *jobstore.Record) (task, err
 			set("retention", wholeSeconds(value))
 		case asynq.ProcessAtOpt:
 			answer.due, _ = value.(time.Time)
-		case asynq.DeadlineOpt, asynq.UniqueOpt, asynq.ProcessInOpt, asynq.GroupOpt:
+		case asynq.GroupOpt:
+			answer.lane, _ = value.(string)
+			set("group_key", answer.lane)
+		case asynq.DeadlineOpt, asynq.UniqueOpt, asynq.ProcessInOpt:
 			return task{}, fmt.Errorf("reconciler: envelopes have an option %s that cannot be written anew", option)
 		}
 	}

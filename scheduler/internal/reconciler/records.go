@@ -158,38 +158,37 @@ func (r *Reconciler) review(ctx context.Context, ids []string, pending map[strin
 	return errors.Join(problems...)
 }
 
+// whereabouts are what asynq says of the task of a job.
+type whereabouts struct {
+	queue            *queue
+	task             string
+	hash             *redis.SliceCmd // state, group
+	scheduled, retry *redis.FloatCmd
+	// inLane and named are asked for a task that is said to be in a lane: whether it is, and whether asynq knows the lane.
+	inLane *redis.FloatCmd
+	named  *redis.BoolCmd
+}
+
+func (w whereabouts) field(at int) string {
+	if fields := w.hash.Val(); at < len(fields) {
+		text, _ := fields[at].(string)
+		return text
+	}
+	return ""
+}
+
 // missing tells which jobs' tasks are not in a place from which they will be delivered.
 func (r *Reconciler) missing(ctx context.Context, open []jobstore.Glance, pending map[string]map[string]bool) ([]bool, error) {
-	type read struct {
-		queue            *queue
-		task             string
-		state            *redis.StringCmd
-		scheduled, retry *redis.FloatCmd
-	}
-	pipe := r.redis.Pipeline()
-	reads := make([]read, len(open))
-	for i, glance := range open {
-		q := r.queueOf(glance.Priority)
-		if q == nil {
-			continue
-		}
-		id := envelope.TaskID(glance.ID, glance.Run)
-		reads[i] = read{
-			queue: q, task: id, state: pipe.HGet(ctx, q.keys.tasks+id, "state"),
-			scheduled: pipe.ZScore(ctx, q.keys.scheduled, id), retry: pipe.ZScore(ctx, q.keys.retry, id),
-		}
-	}
-	if pipe.Len() > 0 {
-		if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
-			return nil, err
-		}
+	reads, err := r.whereabouts(ctx, open)
+	if err != nil {
+		return nil, err
 	}
 	missing := make([]bool, len(open))
 	for i, read := range reads {
 		if read.queue == nil {
 			continue
 		}
-		switch state := read.state.Val(); state {
+		switch state := read.field(0); state {
 		case "pending":
 			there, err := r.isPending(ctx, read.queue, read.task, pending)
 			if err != nil {
@@ -202,11 +201,53 @@ func (r *Reconciler) missing(ctx context.Context, open []jobstore.Glance, pendin
 			missing[i] = read.scheduled.Err() != nil
 		case "retry":
 			missing[i] = read.retry.Err() != nil
+		case "aggregating":
+			missing[i] = read.inLane.Err() != nil || !read.named.Val()
 		default:
 			missing[i] = true
 		}
 	}
 	return missing, nil
+}
+
+// whereabouts asks where the tasks of jobs are: in one round trip, and one more where some are said to be in lanes.
+func (r *Reconciler) whereabouts(ctx context.Context, open []jobstore.Glance) ([]whereabouts, error) {
+	pipe := r.redis.Pipeline()
+	reads := make([]whereabouts, len(open))
+	for i, glance := range open {
+		q := r.queueOf(glance.Priority)
+		if q == nil {
+			continue
+		}
+		id := envelope.TaskID(glance.ID, glance.Run)
+		reads[i] = whereabouts{
+			queue: q, task: id, hash: pipe.HMGet(ctx, q.keys.tasks+id, "state", "group"),
+			scheduled: pipe.ZScore(ctx, q.keys.scheduled, id), retry: pipe.ZScore(ctx, q.keys.retry, id),
+		}
+	}
+	if err := asked(ctx, pipe); err != nil {
+		return nil, err
+	}
+	pipe = r.redis.Pipeline()
+	for i, read := range reads {
+		if read.queue != nil && read.field(0) == "aggregating" {
+			lanes, name := read.queue.keys.lanes, read.field(1)
+			reads[i].inLane = pipe.ZScore(ctx, lanes.Prefix+name, read.task)
+			reads[i].named = pipe.SIsMember(ctx, lanes.Groups, name)
+		}
+	}
+	return reads, asked(ctx, pipe)
+}
+
+// asked runs a pipeline of questions, if there are any. What is not there is no error.
+func asked(ctx context.Context, pipe redis.Pipeliner) error {
+	if pipe.Len() == 0 {
+		return nil
+	}
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return err
+	}
+	return nil
 }
 
 // isPending tells whether a task stands in its queue's pending list. Of a long one it is believed.

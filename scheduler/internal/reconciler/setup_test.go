@@ -227,6 +227,11 @@ func (b *bench) places(id string) string {
 			places = append(places, set.name)
 		}
 	}
+	for _, lane := range b.redis.SMembers(ctx, k.lanes.Groups).Val() {
+		if b.redis.ZScore(ctx, k.lanes.Prefix+lane, id).Err() == nil {
+			places = append(places, "lane "+lane)
+		}
+	}
 	hash, err := b.redis.HGetAll(ctx, k.tasks+id).Result()
 	require.NoError(b.t, err)
 	state := hash["state"]

@@ -45,11 +45,24 @@ func (s scripts) enqueue(id string) {
 	s.rdb.LPush(ctx, s.key("pending"), id)
 }
 
+// enqueueInLane adds a task as asynq adds one to a group.
+func (s scripts) enqueueInLane(lane, id string, arrived int64) {
+	ctx := context.Background()
+	s.rdb.HSet(ctx, s.key("t:"+id), "msg", "m"+id, "state", "aggregating", "group", lane)
+	s.rdb.ZAdd(ctx, s.key("g:"+lane), redis.Z{Score: float64(arrived), Member: id})
+	s.rdb.SAdd(ctx, s.key("groups"), lane)
+}
+
+func (s scripts) lane(name string) []string {
+	return s.rdb.ZRange(context.Background(), s.key("g:"+name), 0, -1).Val()
+}
+
 // claim returns the verdict and the ids.
 func (s scripts) claim(number int, expiry int64, most int, again bool) (string, []string, error) {
 	reply, err := redis.NewScript(asynqredis.OwnSources[0]).Run(context.Background(), s.rdb,
-		[]string{s.key("pending"), s.key("paused"), s.key("active"), s.key("lease"), s.key("forebay:claim:token")},
-		number, expiry, most, s.key("t:"), 60_000, again).Slice()
+		[]string{s.key("pending"), s.key("paused"), s.key("active"), s.key("lease"), s.key("forebay:claim:token"),
+			s.key("groups"), s.key("forebay:turn")},
+		number, expiry, most, s.key("t:"), 60_000, again, s.key("g:")).Slice()
 	if err != nil {
 		return "", nil, err
 	}
