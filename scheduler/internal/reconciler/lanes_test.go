@@ -83,13 +83,13 @@ var halfInLanes = map[string]struct {
 		},
 		then: "pending(pending)",
 	},
-	"in a lane and active": {
+	"in a lane and active, with a worker that is dead": {
 		make: func(b *bench, id string) {
 			b.redis.LPush(b.t.Context(), b.bulk.keys.active, id)
 			b.redis.HSet(b.t.Context(), b.bulk.keys.tasks+id, "state", "active")
 			b.redis.ZAdd(b.t.Context(), b.bulk.keys.lease, redis.Z{Score: float64(time.Now().Add(time.Hour).Unix()), Member: id})
 		},
-		then: "active+leased(active)",
+		then: "pending(pending)",
 	},
 	"in a lane and to be retried": {
 		make: func(b *bench, id string) {

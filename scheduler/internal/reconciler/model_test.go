@@ -28,7 +28,6 @@ type sample struct {
 // laneOfMembers is the tenant of the members among the samples.
 const laneOfMembers = "a"
 
-
 func drawSample(t *rapid.T, i int) sample {
 	bit := func(name string, percent int) bool { return rapid.IntRange(0, 99).Draw(t, name) < percent }
 	s := sample{
@@ -38,7 +37,7 @@ func drawSample(t *rapid.T, i int) sample {
 		leased:  bit("leased", 50), scheduled: bit("scheduled", 10), retry: bit("retry", 10), archived: bit("archived", 10),
 		completed: bit("completed", 10), hash: bit("hash", 90), message: bit("message", 90), readable: bit("readable", 90),
 		member: bit("member", 50), lane: bit("lane", 30), named: bit("named", 90), group: bit("group", 80),
-		state: rapid.SampledFrom([]string{"aggregating", "pending", "active", "active", "scheduled", "retry", "archived", "completed"}).Draw(t, "state"),
+		state:  rapid.SampledFrom([]string{"aggregating", "pending", "active", "active", "scheduled", "retry", "archived", "completed"}).Draw(t, "state"),
 		record: rapid.SampledFrom([]string{"none", "queued", "queued", "running", "running", "ended"}).Draw(t, "record"),
 		worker: rapid.SampledFrom([]string{"living", "dead"}).Draw(t, "worker"),
 	}

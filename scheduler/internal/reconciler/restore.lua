@@ -42,10 +42,12 @@ local known = redis.call('HMGET', task, 'msg', 'state', 'group')
 local held = known[1]
 local sound = held and (unreadable == '' or held ~= unreadable)
 
--- The lanes in which it may stand: the one that its hash says, and the one that its record does.
+-- The lanes in which it may stand: the one that its hash says, and the one that its record does; where neither says one,
+-- and it is to be moved, any.
 local candidates = {}
 if known[3] and known[3] ~= '' then candidates[1] = known[3] end
 if lane ~= '' and lane ~= known[3] then candidates[#candidates + 1] = lane end
+if #candidates == 0 and verb ~= 'look' then candidates = redis.call('SMEMBERS', groups) end
 local stands_in
 for _, name in ipairs(candidates) do
   if redis.call('ZSCORE', lanes .. name, id) then stands_in = name end

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -354,12 +357,41 @@ func TestWhatWasClaimedFromALaneIsPutBack(t *testing.T) {
 func TestLanesOnACluster(t *testing.T) {
 	t.Parallel()
 	cluster, _ := redistest.Cluster(t)
-	seen := &record{}
-	w := newWorker(t, cluster, 3)
+	w := newWorker(t, cluster, 8)
 	w.enqueueIn("a", "a-1", "a-2", "a-3", "a-4", "a-5", "a-6")
 	w.enqueueIn("b", "b-1")
 	require.NoError(t, envelope.NudgeQueue(t.Context(), cluster, "default"))
-	w.serve(seen.handler)
-	require.Eventually(t, func() bool { return len(seen.all()) == 7 }, 10*time.Second, 10*time.Millisecond)
-	w.shutdown()
+	var ids []string
+	for range 7 {
+		ids = append(ids, w.dequeue())
+	}
+	require.ElementsMatch(t, []string{"a-1", "b-1", "a-2", "a-3", "a-4", "a-5", "a-6"}, ids)
+	w.client.Stop()
+}
+
+// The header of every script is its contract, and the body keeps to it.
+func TestScriptsKeepTheirForm(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("*.lua")
+	require.NoError(t, err)
+	require.Len(t, files, 6)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		header, body, found := strings.Cut(string(text), "\n\n")
+		require.True(t, found, file)
+		assert.True(t, strings.HasPrefix(header, "-- "+strings.TrimSuffix(file, ".lua")+": "), file)
+		for _, part := range []string{"KEYS[1]", "ARGV[1]", "RETURNS", "CLOCK", "WRITES"} {
+			assert.Contains(t, header, "-- "+part, file)
+		}
+		aliased := regexp.MustCompile(`(?:KEYS|ARGV)\[\d+\]`)
+		for _, name := range aliased.FindAllString(body, -1) {
+			assert.Contains(t, header, name, "%s: not in the header", file)
+		}
+		for line := range strings.SplitSeq(body, "\n") {
+			if aliased.MatchString(line) {
+				assert.True(t, strings.HasPrefix(line, "local "), "%s: stands bare in %q", file, line)
+			}
+		}
+	}
 }
