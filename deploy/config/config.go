@@ -83,8 +83,8 @@ type Tenant struct {
 type Inbox struct {
 	// Enabled is On or Off. Defaults to On.
 	Enabled string `yaml:"enabled"`
-	// MaxQueued is how many tasks may wait in the queues before the stream is no longer read, 1 to 100000000. Defaults
-	// to 100000.
+	// MaxQueued is how many tasks may wait in the queues before the stream is no longer read, without those of batches, 1
+	// to 100000000. Defaults to 100000.
 	MaxQueued int `yaml:"max_queued"`
 	// MaxRejected is about how many refusals are kept, 1 to 10000000. Defaults to 100000.
 	MaxRejected int `yaml:"max_rejected"`

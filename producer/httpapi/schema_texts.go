@@ -95,7 +95,7 @@ var fieldTexts = map[string]map[string]string{
 	},
 	"Queue": {
 		"queue":     "Its name",
-		"pending":   "What can be begun",
+		"pending":   "What can be begun, members of batches included",
 		"active":    "What runs",
 		"scheduled": "What waits for its time",
 		"retry":     "What waits to be begun again",

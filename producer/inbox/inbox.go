@@ -59,8 +59,8 @@ type Config struct {
 	Client *producer.Client
 	// Prefix stands before every key. Defaults to keyspace.DefaultPrefix.
 	Prefix string
-	// MaxQueued is how many tasks may wait in the queues, or for their next delivery, before the Inbox stops reading.
-	// Defaults to 100,000.
+	// MaxQueued is how many tasks may wait in the queues, or for their next delivery, before the Inbox stops reading;
+	// members of batches, which wait in lanes, do not count. Defaults to 100,000.
 	MaxQueued int
 	// MaxRejected is about how many refusals are kept, the newest. Defaults to 100,000.
 	MaxRejected int

@@ -139,7 +139,8 @@ func (n *Inbox) queuesFull(at *reading) (bool, error) {
 }
 
 // waiting counts the tasks that wait for a worker or for their next delivery. Those that their senders have scheduled
-// for later do not count: they would keep out what is urgent.
+// for later do not count: they would keep out what is urgent. Nor do those in lanes: nothing of the inbox waits behind a
+// batch.
 func (n *Inbox) waiting(ctx context.Context) (int64, error) {
 	pipe := n.redis.Pipeline()
 	var counts []*redis.IntCmd

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -108,6 +109,64 @@ func enqueue(b *testing.B, rdb *redis.Client, count int) {
 		})
 	}
 	group.Wait()
+}
+
+// BenchmarkClaims measures the script of one claim, of one task and of 64: without lanes, and with 1, 10 and 100 of them.
+func BenchmarkClaims(b *testing.B) {
+	for _, lanes := range []int{0, 1, 10, 100} {
+		for _, most := range []int{1, 64} {
+			b.Run(fmt.Sprintf("lanes=%d/most=%d", lanes, most), func(b *testing.B) {
+				rdb, _ := redistest.Real(b)
+				s, ctx := scripts{rdb: rdb, queue: "q"}, b.Context()
+				made := 0
+				fill := func(count int) {
+					_, err := rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+						for range count {
+							id := fmt.Sprint(made)
+							made++
+							if lanes == 0 {
+								pipe.HSet(ctx, s.key("t:"+id), "msg", "m"+id, "state", "pending", "pending_since", 1)
+								pipe.LPush(ctx, s.key("pending"), id)
+								continue
+							}
+							lane := fmt.Sprint("tenant-", made%lanes)
+							pipe.HSet(ctx, s.key("t:"+id), "msg", "m"+id, "state", "aggregating", "group", lane)
+							pipe.ZAdd(ctx, s.key("g:"+lane), redis.Z{Score: float64(made), Member: id})
+							pipe.SAdd(ctx, s.key("groups"), lane)
+						}
+						return nil
+					})
+					require.NoError(b, err)
+				}
+				number, left := 0, 0
+				for b.Loop() {
+					if left < most {
+						b.StopTimer()
+						fill(20_000)
+						left += 20_000
+						b.StartTimer()
+					}
+					number++
+					_, ids, err := s.claim(number, time.Now().Unix()+1000, most, false)
+					require.NoError(b, err)
+					left -= len(ids)
+				}
+				b.ReportMetric(scriptTime(b, rdb), "redis-us/op")
+			})
+		}
+	}
+}
+
+// scriptTime is how long Redis takes for a script, in microseconds.
+func scriptTime(b *testing.B, rdb *redis.Client) float64 {
+	stats, err := rdb.Info(b.Context(), "commandstats").Result()
+	require.NoError(b, err)
+	_, rest, _ := strings.Cut(stats, "cmdstat_evalsha:")
+	_, rest, _ = strings.Cut(rest, "usec_per_call=")
+	number, _, _ := strings.Cut(rest, ",")
+	took, err := strconv.ParseFloat(number, 64)
+	require.NoError(b, err)
+	return took
 }
 
 // BenchmarkWakeUp measures the time from an enqueue to the handler's call on an idle queue.

@@ -5,6 +5,8 @@
 //   - Tasks are claimed many at a time, as many as there are free slots, and handed to asynq one by one.
 //   - Slots come from one pool for all queues of the process (package slots), so that asynq's own concurrency
 //     per server may be the whole pool's.
+//   - Claims take in turn from what is pending and from lanes, which are asynq's groups, so that the batch of one tenant
+//     has no other wait behind it.
 //   - A finished task is acknowledged even when asynq's context has been cancelled, and once: a repeat whose first
 //     try may have worked touches the task only if nobody else has had it since.
 //   - Concurrent acknowledgements travel in one pipeline, and those of tasks that are done in one script.
