@@ -60,8 +60,10 @@ func (s scripts) lane(name string) []string {
 // claim returns the verdict and the ids.
 func (s scripts) claim(number int, expiry int64, most int, again bool) (string, []string, error) {
 	reply, err := redis.NewScript(asynqredis.OwnSources[0]).Run(context.Background(), s.rdb,
-		[]string{s.key("pending"), s.key("paused"), s.key("active"), s.key("lease"), s.key("forebay:claim:token"),
-			s.key("groups"), s.key("forebay:turn")},
+		[]string{
+			s.key("pending"), s.key("paused"), s.key("active"), s.key("lease"), s.key("forebay:claim:token"),
+			s.key("groups"), s.key("forebay:turn"),
+		},
 		number, expiry, most, s.key("t:"), 60_000, again, s.key("g:")).Slice()
 	if err != nil {
 		return "", nil, err
