@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -75,7 +76,7 @@ func embedded(t testing.TB) bundle {
 // run starts a Runner; it ends with the returned function, or the test.
 func (b bundle) run() (stop func()) {
 	b.t.Helper()
-	runner, err := batchrun.New(batchrun.Config{Client: b.client, Files: b.files, Catalog: b.catalog, Look: 10 * time.Millisecond})
+	runner, err := batchrun.New(batchrun.Config{Client: b.client, Files: b.files, Catalog: b.catalog, Look: 10 * time.Millisecond, Log: zerolog.New(zerolog.NewTestWriter(b.t))})
 	require.NoError(b.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -154,7 +155,7 @@ func (b bundle) end(id string, number int, status tasks.Status) {
 	if status != tasks.StatusSucceeded {
 		result.Error, response = &tasks.Failure{Class: tasks.ClassUnavailable, Code: "unavailable", Message: "inner address"}, nil
 	}
-	committed, err := b.jobs.Commit(b.t.Context(), jobstore.Commit{ID: member, Run: record.Run, Delivery: "d", Status: status, Result: result, Response: response})
+	committed, err := b.jobs.Commit(b.t.Context(), jobstore.Commit{ID: member, Run: record.Run, Delivery: "d", Status: status, Result: result, Response: response, Record: record})
 	require.NoError(b.t, err)
 	require.True(b.t, committed.Committed)
 }
@@ -253,14 +254,15 @@ func TestAnotherRunnerGoesOn(t *testing.T) {
 	t.Parallel()
 	b := embedded(t)
 	var text strings.Builder
-	const requests = 3000
+	const requests = 700
 	for i := range requests {
 		text.WriteString(line(fmt.Sprint(i), good) + "\n")
 	}
 	id := b.batch(text.String(), time.Hour)
 	for i := 0; ; i++ {
+		require.Less(t, i, 30, "%+v", b.get(id))
 		stop := b.run()
-		time.Sleep(time.Duration(20+30*i) * time.Millisecond) // wherever it is then
+		time.Sleep(time.Duration(5+60*i) * time.Millisecond) // wherever it is then
 		stop()
 		if batch := b.get(id); batch.Notes["enqueued"] == fmt.Sprint(requests) {
 			require.Positive(t, i, "it was stopped on the way")
@@ -276,8 +278,9 @@ func TestAnotherRunnerGoesOn(t *testing.T) {
 		b.end(id, number, tasks.StatusSucceeded)
 	}
 	for i := 0; b.get(id).Status != batches.StatusCompleted; i++ {
+		require.Less(t, i, 30, "%+v", b.get(id))
 		stop := b.run()
-		time.Sleep(time.Duration(20+30*i) * time.Millisecond)
+		time.Sleep(time.Duration(5+60*i) * time.Millisecond)
 		stop()
 	}
 	output := b.lines(b.get(id).OutputFileID)
