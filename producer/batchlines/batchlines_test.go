@@ -67,6 +67,9 @@ func TestOddLines(t *testing.T) {
 	t.Parallel()
 	for _, row := range odd {
 		for _, end := range []string{"", "\n"} {
+			if end != "" && len(row.line) > 1<<20 {
+				continue // once is enough
+			}
 			file := request("before") + "\n\n" + row.line + "\n" + request("after") + end
 			total, problems, err := batchlines.Check(iotest.HalfReader(strings.NewReader(file)), chat)
 			require.NoError(t, err, row.name)
