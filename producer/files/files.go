@@ -39,11 +39,11 @@ const (
 )
 
 var (
-	// ErrNotFound: there is no such file, no longer, or it is another tenant's.
+	// ErrNotFound says that there is no such file, no longer, or it is another tenant's.
 	ErrNotFound = errors.New("there is no such file: the id is wrong, or it was deleted or has expired")
-	// ErrTooLarge: more was written to a file than its Limit.
+	// ErrTooLarge says that more was written to a file than its Limit.
 	ErrTooLarge = errors.New("the file is too large")
-	// ErrStorage: the blob storage failed, which is none of the client's fault.
+	// ErrStorage says that the blob storage failed, which is none of the client's fault.
 	ErrStorage = errors.New("the storage of files")
 )
 

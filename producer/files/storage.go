@@ -18,7 +18,7 @@ const (
 )
 
 // URLForms are the URLs that CheckURL takes.
-const URLForms = "file:///folder, file://./folder below where the process is started, or s3://bucket?region=..."
+const URLForms = "file:///folder, file://./folder below where the process is started, or s3://bucket?region=name"
 
 // CheckURL refuses what is no place for files. A folder is file:///path, or file://./path; a bucket of S3, or of what speaks
 // its protocol, is s3://name with the options of gocloud.dev/blob/s3blob behind it (region, endpoint, use_path_style,
