@@ -158,9 +158,10 @@ func TestWrite(t *testing.T) {
 		Response: &batchlines.Response{StatusCode: 200, RequestID: "r", Body: json.RawMessage("{\n \"a\": 1.0000000000000000001, \"b\": \"<\\u00e9\"\n}")},
 	}))
 	require.NoError(t, batchlines.Write(&out, batchlines.Output{ID: "batch_req_2", CustomID: "b", Error: &batchlines.Failure{Code: batchlines.CodeExpired, Message: "m"}}))
+	//nolint:testifylint // byte for byte, which JSONEq does not compare
 	require.Equal(t, `{"id":"batch_req_1","custom_id":"<a>","response":{"status_code":200,"request_id":"r","body":{"a":1.0000000000000000001,"b":"<\u00e9"}},"error":null}
 {"id":"batch_req_2","custom_id":"b","response":null,"error":{"code":"batch_expired","message":"m"}}
-`, out.String()) //nolint:testifylint // byte for byte, which JSONEq does not compare
+`, out.String())
 }
 
 // large is a file of 50,000 lines and 200 MB, made as it is read.

@@ -89,7 +89,7 @@ func TestFilesComeAndGo(t *testing.T) {
 		read := b.ask("GET", "/v1/files/"+file.ID, "")
 		require.JSONEq(t, answer.Body.String(), read.Body.String())
 		got := b.ask("GET", "/v1/files/"+file.ID+"/content", "")
-		require.True(t, text == got.Body.String(), "byte for byte")
+		require.Equal(t, text, got.Body.String()) //nolint:testifylint // byte for byte
 		require.Equal(t, `attachment; filename=in.jsonl`, got.Header().Get("Content-Disposition"))
 		part := b.ask("GET", "/v1/files/"+file.ID+"/content", "", "Range", "bytes=2-4")
 		require.Equal(t, 206, part.Code)
