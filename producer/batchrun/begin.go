@@ -54,7 +54,7 @@ func (r *Runner) validate(ctx context.Context, batch batches.Batch) error {
 	}
 	file, err := r.config.Files.Get(ctx, batch.InputFileID, batch.Tenant)
 	if errors.Is(err, files.ErrNotFound) {
-		return r.fail(ctx, batch, []batches.Problem{{
+		return r.fail(ctx, batch, input, []batches.Problem{{
 			Code: "file_not_found", Param: "input_file_id", Message: "The batch input file " + batch.InputFileID + " is not there any more.",
 		}})
 	}
@@ -78,7 +78,7 @@ func (r *Runner) validate(ctx context.Context, batch batches.Batch) error {
 		for i, problem := range found {
 			problems[i] = batches.Problem(problem)
 		}
-		return r.fail(ctx, batch, problems)
+		return r.fail(ctx, batch, input, problems)
 	}
 	if err := r.store.Begin(ctx, batch.ID, total); !errors.Is(err, batches.ErrCancelling) {
 		if err == nil {
@@ -89,14 +89,14 @@ func (r *Runner) validate(ctx context.Context, batch batches.Batch) error {
 	return nil
 }
 
-func (r *Runner) fail(ctx context.Context, batch batches.Batch, problems []batches.Problem) error {
+func (r *Runner) fail(ctx context.Context, batch batches.Batch, input string, problems []batches.Problem) error {
 	err := r.store.Fail(ctx, batch.ID, problems)
 	if errors.Is(err, batches.ErrEnded) || errors.Is(err, batches.ErrCancelling) {
 		return nil
 	}
 	if err == nil {
 		r.config.Log.Info().Str("batch", batch.ID).Str("tenant", batch.Tenant).Str("code", problems[0].Code).Msg("batch has failed its validation")
-		err = r.config.Files.LetGo(ctx, batch.Notes[noteInput])
+		err = r.config.Files.LetGo(ctx, input)
 	}
 	return err
 }

@@ -151,6 +151,23 @@ func (zeros) Read(data []byte) (int, error) {
 	return len(data), nil
 }
 
+// Only what is named by a whole id is deleted: the bytes of a file are found by a prefix.
+func TestNothingElseIsDeleted(t *testing.T) {
+	t.Parallel()
+	b := embedded(t)
+	file := b.put("acme", files.PurposeBatch, "kept", 0)
+	for _, id := range []string{"", "file-", file.ID[:len(file.ID)-1]} {
+		require.ErrorIs(t, b.LetGo(t.Context(), id), files.ErrNotFound, id)
+	}
+	require.Equal(t, "kept", b.text(file))
+	held := files.NewID()
+	require.NoError(t, b.Hold(t.Context(), file, held, time.Now().Add(time.Hour)))
+	require.NoError(t, b.Delete(t.Context(), file.ID, "acme"))
+	require.Equal(t, "kept", b.text(files.File{ID: held}), "a copy stays")
+	require.NoError(t, b.LetGo(t.Context(), held))
+	require.Empty(t, b.onDisk())
+}
+
 // What is interrupted is written again under the same id.
 func TestAFileIsWrittenAnew(t *testing.T) {
 	t.Parallel()

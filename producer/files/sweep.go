@@ -52,6 +52,9 @@ func (s *Store) remove(ctx context.Context, id, tenant string) error {
 
 // removeBytes deletes whatever is there of a file, also what a crash has left half-written beside it.
 func (s *Store) removeBytes(ctx context.Context, id string) error {
+	if !ValidID(id) { // as a prefix it would mean others, too
+		return fmt.Errorf("delete %.60q: %w", id, ErrNotFound)
+	}
 	bucket, err := s.bucket(ctx)
 	if err != nil {
 		return err
