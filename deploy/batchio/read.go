@@ -1,0 +1,73 @@
+package batchio
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+)
+
+// Read yields the items of an input in their order. An error ends it: the input cannot be read any further.
+func Read(config Config) iter.Seq2[Item, error] {
+	config = config.withDefaults()
+	return func(yield func(Item, error) bool) {
+		if config.Format == FormatFolder {
+			readFolder(config, yield)
+			return
+		}
+		file, err := os.Open(config.Path)
+		if err != nil {
+			yield(Item{}, unreadable(config.Path, err))
+			return
+		}
+		defer func() { _ = file.Close() }() // it is only read
+		readFrom(file, config, yield)
+	}
+}
+
+// readFrom reads every format but folders.
+func readFrom(in io.Reader, config Config, yield func(Item, error) bool) {
+	decode := map[Format]func(Config, []byte) (Item, error){
+		FormatOpenAI: decodeCall, FormatJobs: decodeJob, FormatJSONL: decodeObject,
+	}[config.Format]
+	switch {
+	case config.Format == FormatCSV, config.Format == FormatTSV:
+		readTable(in, config, yield)
+		return
+	case decode == nil:
+		yield(Item{}, fmt.Errorf("there is no format %q; there are %v", config.Format, Formats()))
+		return
+	}
+	for lines := newLines(in); ; {
+		line, err := lines.next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return
+		case err != nil:
+			yield(Item{}, unreadable(config.Path, err))
+			return
+		}
+		item := Item{}
+		if item.Problem = line.problem; item.Problem == nil {
+			item, item.Problem = decode(config, line.text)
+		}
+		if item.Line = line.number; !yield(item.named(), nil) {
+			return
+		}
+	}
+}
+
+// named makes sure that the item has a key.
+func (i Item) named() Item {
+	switch {
+	case i.Key == "":
+		i.Key = fmt.Sprint(i.Line)
+	case len(i.Key) > longestKey:
+		if i.Problem == nil {
+			i.Problem = fmt.Errorf("its id has %d bytes; at most %d are accepted", len(i.Key), longestKey)
+		}
+		i.Key = fmt.Sprint(i.Line)
+	}
+	return i
+}
