@@ -10,6 +10,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/forebay-queue/forebay/deploy/batchio"
 	"github.com/forebay-queue/forebay/tasks"
@@ -161,3 +162,6 @@ func (j *Journal) lines() iter.Seq2[plannedLine, error] {
 
 // memberID is that of a member's job.
 func memberID(batch string, number int) string { return fmt.Sprintf("%s-%d", batch, number) }
+
+// oneLine joins what several lines of an error say.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

@@ -7,9 +7,9 @@ import (
 func newBatchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "batch",
-		Short: "Batches: how they stand, and cancel them or run their failures again",
+		Short: "Batches: run a file of lines, see how batches stand, cancel them or run their failures again",
 	}
-	cmd.AddCommand(newBatchListCommand(), newBatchStatusCommand(), newBatchCancelCommand(), newBatchRetryCommand())
+	cmd.AddCommand(newBatchRunCommand(), newBatchListCommand(), newBatchStatusCommand(), newBatchCancelCommand(), newBatchRetryCommand())
 	asGroup(cmd)
 	return cmd
 }

@@ -73,6 +73,12 @@ func redisServer() (string, error) {
 	return "", errors.New("keeping jobs needs a redis-server, and none is installed: install it (apt install redis-server, brew install redis), or leave out --data")
 }
 
+// CanKeep tells whether Config.Data can be used on this machine: whether a redis-server is installed.
+func CanKeep() bool {
+	_, err := redisServer()
+	return err == nil
+}
+
 // lockData takes the folder for this process. The lock ends with the process, however that ends.
 func (s *Sandbox) lockData() (string, error) {
 	data, err := filepath.Abs(s.config.Data)

@@ -11,3 +11,6 @@ import (
 func (s *Sandbox) startDurable(context.Context) error {
 	return errors.New("keeping jobs is not available on this system; leave out --data, and give a Redis of your own with --redis")
 }
+
+// CanKeep tells whether Config.Data can be used on this machine.
+func CanKeep() bool { return false }
