@@ -9,6 +9,8 @@ import (
 )
 
 // unread are elements whose content is no text for people.
+//
+//exhaustive:ignore
 var unread = map[atom.Atom]bool{
 	atom.Script: true, atom.Style: true, atom.Noscript: true, atom.Template: true, atom.Svg: true, atom.Math: true,
 	atom.Head: true, atom.Iframe: true, atom.Object: true, atom.Select: true, atom.Textarea: true, atom.Title: true,
@@ -16,10 +18,12 @@ var unread = map[atom.Atom]bool{
 
 // Where an element begins or ends, so does a line; around paragraphs there is a blank one.
 var (
+	//exhaustive:ignore
 	newLine = map[atom.Atom]bool{
 		atom.Br: true, atom.Div: true, atom.Li: true, atom.Tr: true, atom.Dt: true, atom.Dd: true, atom.Option: true, atom.Figcaption: true,
 		atom.Hr: true, atom.Address: true, atom.Caption: true,
 	}
+	//exhaustive:ignore
 	newParagraph = map[atom.Atom]bool{
 		atom.P: true, atom.H1: true, atom.H2: true, atom.H3: true, atom.H4: true, atom.H5: true, atom.H6: true, atom.Ul: true, atom.Ol: true,
 		atom.Dl: true, atom.Table: true, atom.Blockquote: true, atom.Pre: true, atom.Section: true, atom.Article: true, atom.Header: true,

@@ -78,18 +78,21 @@ func TestErrorOutputs(t *testing.T) {
 		{Key: "e", Line: 5, Result: tasks.Result{ID: "batch_x-3", Status: tasks.StatusExpired, Error: &tasks.Failure{Class: tasks.ClassExpired, Message: "late"}}},
 		{Key: "f.txt", File: "f.txt", Line: 6, Result: tasks.Result{ID: "batch_x-4", Status: tasks.StatusCancelled}},
 	}
-	for style, want := range map[batchio.Style]string{
-		batchio.StyleOpenAI: `{"id":"","custom_id":"3","response":null,"error":{"code":"invalid_line","message":"not JSON"},"line":3}` + "\n" +
+	for _, row := range []struct {
+		style batchio.Style
+		want  string
+	}{
+		{batchio.StyleOpenAI, `{"id":"","custom_id":"3","response":null,"error":{"code":"invalid_line","message":"not JSON"},"line":3}` + "\n" +
 			`{"id":"batch_req_x-2","custom_id":"d","response":{"status_code":400,"request_id":"batch_x-2","body":{"error":{}}},"error":null}` + "\n" +
 			`{"id":"batch_req_x-3","custom_id":"e","response":null,"error":{"code":"batch_expired","message":"late"}}` + "\n" +
-			`{"id":"batch_req_x-4","custom_id":"f.txt","response":null,"error":{"code":"batch_cancelled","message":"It has ended without an answer."}}` + "\n",
-		batchio.StyleText: `{"id":"3","line":3,"status":"refused","error":{"class":"invalid","code":"invalid_line","message":"not JSON"}}` + "\n" +
+			`{"id":"batch_req_x-4","custom_id":"f.txt","response":null,"error":{"code":"batch_cancelled","message":"It has ended without an answer."}}` + "\n"},
+		{batchio.StyleText, `{"id":"3","line":3,"status":"refused","error":{"class":"invalid","code":"invalid_line","message":"not JSON"}}` + "\n" +
 			`{"id":"d","line":4,"status":"failed","error":{"class":"invalid","message":"refused"},"job":"batch_x-2"}` + "\n" +
 			`{"id":"e","line":5,"status":"expired","error":{"class":"expired","message":"late"},"job":"batch_x-3"}` + "\n" +
-			`{"id":"f.txt","file":"f.txt","status":"cancelled","error":null,"job":"batch_x-4"}` + "\n",
+			`{"id":"f.txt","file":"f.txt","status":"cancelled","error":null,"job":"batch_x-4"}` + "\n"},
 	} {
 		path := filepath.Join(t.TempDir(), "out.errors.jsonl")
-		out, err := batchio.CreateErrors(path, style)
+		out, err := batchio.CreateErrors(path, row.style)
 		require.NoError(t, err)
 		for _, answer := range failed {
 			require.NoError(t, out.Write(answer))
@@ -97,6 +100,6 @@ func TestErrorOutputs(t *testing.T) {
 		require.NoError(t, out.Commit())
 		text, err := os.ReadFile(path)
 		require.NoError(t, err)
-		assert.Equal(t, want, string(text))
+		assert.Equal(t, row.want, string(text))
 	}
 }

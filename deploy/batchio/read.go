@@ -28,15 +28,21 @@ func Read(config Config) iter.Seq2[Item, error] {
 
 // readFrom reads every format but folders.
 func readFrom(in io.Reader, config Config, yield func(Item, error) bool) {
-	decode := map[Format]func(Config, []byte) (Item, error){
-		FormatOpenAI: decodeCall, FormatJobs: decodeJob, FormatJSONL: decodeObject,
-	}[config.Format]
-	switch {
-	case config.Format == FormatCSV, config.Format == FormatTSV:
+	var decode func(Config, []byte) (Item, error)
+	switch config.Format {
+	case FormatOpenAI:
+		decode = decodeCall
+	case FormatJobs:
+		decode = decodeJob
+	case FormatJSONL:
+		decode = decodeObject
+	case FormatCSV, FormatTSV:
 		readTable(in, config, yield)
 		return
-	case decode == nil:
-		yield(Item{}, fmt.Errorf("there is no format %q; there are %v", config.Format, Formats()))
+	case FormatFolder:
+		fallthrough // which is no file
+	default:
+		yield(Item{}, fmt.Errorf("a file has no format %q; there are %v", config.Format, Formats()))
 		return
 	}
 	for lines := newLines(in); ; {

@@ -86,11 +86,11 @@ func (s *source) member(j *Journal) (*member, error) {
 		}
 		at := s.plan[0]
 		s.plan = s.plan[1:]
-		p, err := printOf(item.Job)
+		p, err := markOf(item.Job)
 		if err != nil {
 			return nil, err
 		}
-		if j.entry(at).print != p {
+		if j.entry(at).mark != p {
 			return nil, errInputChanged
 		}
 		return &member{at, item.Job}, nil

@@ -46,7 +46,7 @@ func (r *run) follow(ctx context.Context) error {
 			return fmt.Errorf("%w; start the same command again: what was answered is kept", err)
 		}
 		r.mu.Lock()
-		r.now.Away = err
+		r.now.Away, r.now.Fed = err, r.fed
 		now, done := r.now, r.fed && (r.left == 0 || r.stopped && len(r.enqueued) == 0)
 		r.mu.Unlock()
 		if r.config.Watch != nil {

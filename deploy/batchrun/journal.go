@@ -22,12 +22,12 @@ const (
 	version = 1
 )
 
-// print is the fingerprint of what a line asks; see tasks.Fingerprint.
-type print [16]byte
+// mark is the fingerprint of what a line asks; see tasks.Fingerprint.
+type mark [16]byte
 
 // entry is a member of a batch. It is known by its place in the journal, from 0.
 type entry struct {
-	print  print
+	mark   mark
 	batch  int32 // among Journal.batches
 	number int32
 	// limitUSD is what its calls may cost, as it was enqueued; 0 is any.
@@ -117,7 +117,7 @@ func (j *Journal) readPlan(text []byte, _ int64) error {
 	case line.Batch != "":
 		j.enterBatch(line.Batch)
 	case line.Print != "":
-		var p print
+		var p mark
 		if n, err := hex.Decode(p[:], []byte(line.Print)); err != nil || n != len(p) || len(j.batches) == 0 {
 			return fmt.Errorf("the entry %d is damaged", len(j.entries))
 		}
@@ -152,9 +152,9 @@ func (j *Journal) enterBatch(id string) {
 	j.batches, j.numbers = append(j.batches, id), append(j.numbers, 0)
 }
 
-func (j *Journal) enter(p print) int {
+func (j *Journal) enter(p mark) int {
 	batch := len(j.batches) - 1
-	j.entries = append(j.entries, entry{print: p, batch: int32(batch), number: j.numbers[batch]})
+	j.entries = append(j.entries, entry{mark: p, batch: int32(batch), number: j.numbers[batch]})
 	j.numbers[batch]++
 	return len(j.entries) - 1
 }
@@ -169,7 +169,7 @@ func (j *Journal) begin(id string) error {
 }
 
 // add plans a member of the last batch.
-func (j *Journal) add(p print) (int, error) {
+func (j *Journal) add(p mark) (int, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	at := j.enter(p)

@@ -112,7 +112,7 @@ func TestCrashes(t *testing.T) {
 		// What follows is written, and not synced.
 		sizes := map[string]int64{planName: j.plan.size, answersName: j.answers.size}
 		for i := range 5 {
-			_, err := j.add(print{byte(i)})
+			_, err := j.add(mark{byte(i)})
 			require.NoError(t, err)
 			_, _, err = j.answers.add(answerLine{Entry: 0, Status: tasks.StatusFailed, Result: []byte(`{}`)})
 			require.NoError(t, err)

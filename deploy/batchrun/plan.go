@@ -35,26 +35,26 @@ type planned struct {
 
 // chains find the entries of a fingerprint, the oldest first, each once.
 type chains struct {
-	first map[print]int32
+	first map[mark]int32
 	next  []int32
 }
 
 // chain links the entries that may be taken.
 func (j *Journal) chain(usable func(e *entry) bool) *chains {
-	c := &chains{first: make(map[print]int32, len(j.entries)), next: make([]int32, len(j.entries))}
+	c := &chains{first: make(map[mark]int32, len(j.entries)), next: make([]int32, len(j.entries))}
 	for at := len(j.entries) - 1; at >= 0; at-- {
 		if e := &j.entries[at]; usable(e) {
-			before, found := c.first[e.print]
+			before, found := c.first[e.mark]
 			if !found {
 				before = -1
 			}
-			c.next[at], c.first[e.print] = before, int32(at)
+			c.next[at], c.first[e.mark] = before, int32(at)
 		}
 	}
 	return c
 }
 
-func (c *chains) take(p print) (int, bool) {
+func (c *chains) take(p mark) (int, bool) {
 	at, found := c.first[p]
 	switch {
 	case !found:
@@ -65,19 +65,6 @@ func (c *chains) take(p print) (int, bool) {
 		c.first[p] = c.next[at]
 	}
 	return int(at), true
-}
-
-// left are the entries that nothing took.
-func (c *chains) left() iter.Seq[int] {
-	return func(yield func(int) bool) {
-		for _, at := range c.first {
-			for ; at >= 0; at = c.next[at] {
-				if !yield(int(at)) {
-					return
-				}
-			}
-		}
-	}
 }
 
 // planInput reads the input, and gives each line that can be a job the entry of an earlier run that asked the same, or a
@@ -105,7 +92,7 @@ func (j *Journal) planItems(items iter.Seq2[batchio.Item, error], chains *chains
 			line.Problem = item.Problem.Error()
 			plan.refused++
 		} else {
-			p, err := printOf(item.Job)
+			p, err := markOf(item.Job)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", item.Place(), err)
 			}
@@ -131,12 +118,12 @@ func (j *Journal) planItems(items iter.Seq2[batchio.Item, error], chains *chains
 	return plan, nil
 }
 
-func printOf(job tasks.Job) (print, error) {
+func markOf(job tasks.Job) (mark, error) {
 	text, err := tasks.Fingerprint(job)
 	if err != nil {
-		return print{}, err
+		return mark{}, err
 	}
-	var p print
+	var p mark
 	_, err = hex.Decode(p[:], []byte(text))
 	return p, err
 }

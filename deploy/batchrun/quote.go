@@ -89,7 +89,7 @@ func QuoteOf(items iter.Seq2[batchio.Item, error], c *catalog.Catalog, j *Journa
 			return Quote{}, err
 		}
 		if item.Problem == nil {
-			p, err := printOf(item.Job)
+			p, err := markOf(item.Job)
 			if err != nil {
 				return Quote{}, err
 			}

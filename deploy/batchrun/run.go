@@ -47,6 +47,8 @@ type Progress struct {
 	Succeeded, Failed int
 	// SpentUSD is what the lines have cost, EarlierUSD its part that was spent before this process began.
 	SpentUSD, EarlierUSD float64
+	// Fed tells that nothing is left to be enqueued.
+	Fed bool
 	// Held tells that no line is enqueued at the moment, because it could pass MaxCostUSD.
 	Held bool
 	// Away is why Redis does not answer; nil when it does.
@@ -309,9 +311,9 @@ func (r *run) enter(at int, e entry) {
 	}
 }
 
-// stateOf are the states of members by how their jobs have ended.
+// stateOf are the states of members by how their jobs have ended. The other statuses are no ends.
 //
-//exhaustive:ignore the others have not ended
+//exhaustive:ignore
 var stateOf = map[tasks.Status]batches.State{
 	tasks.StatusSucceeded: batches.Succeeded, tasks.StatusFailed: batches.Failed,
 	tasks.StatusCancelled: batches.Cancelled, tasks.StatusExpired: batches.Expired,

@@ -195,6 +195,9 @@ func tellBatch(out io.Writer, r batchrun.Report, simulated string) error {
 
 func (s *batchSite) tellInterrupted(out io.Writer, p batchrun.Progress, flags batchRunFlags) {
 	fmt.Fprintf(out, "interrupted: %d of %d lines have ended.\n", p.Ended(), p.Lines-p.Refused)
+	if !p.Fed {
+		fmt.Fprintln(out, "Not all lines are enqueued yet.")
+	}
 	if !flags.local && p.Batch != "" {
 		fmt.Fprintf(out, "What was enqueued goes on in the deployment: batch %s. `forebay batch cancel %s` ends it.\n", p.Batch, p.Batch)
 	}
