@@ -1,0 +1,121 @@
+package command
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/forebay-queue/forebay/deploy/batchrun"
+	"github.com/forebay-queue/forebay/deploy/config"
+	"github.com/forebay-queue/forebay/tasks"
+)
+
+func TestBatchRunRefusesMistakes(t *testing.T) {
+	t.Parallel()
+	file := simulatedFile(t)
+	texts := writeFile(t, "texts.jsonl", `{"text":"A text."}`)
+	for line, want := range map[string]string{
+		"":                                    "takes one input",
+		"a b":                                 "takes one input",
+		texts:                                 "name the file for the answers with -o",
+		texts + " -o out --output word":       "--output must be result, text, response or openai",
+		texts + " -o out --format word":       "--format must be openai, jobs, jsonl, csv, tsv or folder",
+		texts + " -o out --max-cost 0":        "--max-cost must be more than 0",
+		texts + " -o out --data x":            "--data belongs to --local",
+		texts + " -o out":                     "is read as jsonl, whose texts need a --type",
+		"/nowhere -o out --type fast_summary": "/nowhere cannot be read",
+	} {
+		got := inProcess(t, "", append([]string{"batch", "run", "--config", file}, strings.Fields(line)...)...)
+		assert.NotZero(t, got.status, line)
+		assert.Contains(t, got.stderr, want, line)
+	}
+}
+
+// A dry run needs neither Redis nor an output.
+func TestBatchRunQuotesWithoutRedis(t *testing.T) {
+	t.Parallel()
+	texts := writeFile(t, "texts.jsonl", `{"text":"A text about water. It waits in a pool above the turbines."}`+"\nbroken\n")
+	got := inProcess(t, "", "batch", "run", texts, "--type", "fast_summary", "--dry-run", "--config", simulatedFile(t), "--redis", "redis://127.0.0.1:9/0")
+	require.Zero(t, got.status, got.stderr)
+	for _, want := range []string{
+		"1 job to be done", "(simulated: nothing is billed)", "gemini-2.5-flash", "a simulated endpoint counts a token for every four bytes",
+		"1 lines cannot be jobs", "line 2: not JSON at byte 1", "Nothing was done",
+	} {
+		assert.Contains(t, got.stdout, want)
+	}
+}
+
+func TestCallsBecomeJobs(t *testing.T) {
+	t.Parallel()
+	file, err := config.Parse("example.yaml", config.Example())
+	require.NoError(t, err)
+	jobOf := jobOfCall(&file.Catalog)
+	const chat, embeddings = "/v1/chat/completions", "/v1/embeddings"
+	for _, row := range []struct {
+		url, body string
+		want      tasks.Job
+	}{
+		{chat, `{"model":"gpt-4.1","messages":[]}`, tasks.Job{Model: tasks.Models{"gpt-4.1"}, Kind: tasks.KindChat, Request: []byte(`{"messages":[]}`)}},
+		{chat, `{"model":"fast_summary","messages":[]}`, tasks.Job{TaskType: "fast_summary", Request: []byte(`{"messages":[]}`)}},
+		{chat, `{"model":"tier:low","messages":[]}`, tasks.Job{Tier: "low", Kind: tasks.KindChat, Request: []byte(`{"messages":[]}`)}},
+		{embeddings, `{"model":"profile:balanced","input":"x"}`, tasks.Job{Profile: "balanced", Kind: tasks.KindEmbedding, Request: []byte(`{"input":"x"}`)}},
+	} {
+		got, err := jobOf(row.url, []byte(row.body))
+		require.NoError(t, err)
+		assert.Equal(t, row.want, got)
+	}
+	for body, want := range map[string]string{
+		`{"messages":[]}`: "body.model is missing",
+		`{"model":"fast_summary","messages":[],"stream":true}`: "a queued job cannot stream",
+		`{"model":"embedding","messages":[]}`:                  "the task type embedding is of kind embedding",
+	} {
+		_, err := jobOf(chat, []byte(body))
+		require.ErrorContains(t, err, want)
+	}
+	_, err = jobOf("/v1/responses", []byte(`{}`))
+	require.ErrorContains(t, err, "cannot be run in a batch")
+}
+
+func TestPromptFiles(t *testing.T) {
+	t.Parallel()
+	file, err := config.Parse("example.yaml", config.Example())
+	require.NoError(t, err)
+	prompt := filepath.Join(t.TempDir(), "prompt.txt")
+	require.NoError(t, os.WriteFile(prompt, []byte("Translate: {{input}}"), 0o600))
+	cmd := newBatchRunCommand()
+	jobOf, err := jobOfText(cmd, batchRunFlags{taskType: "simple_response", promptFile: prompt}, &file.Catalog)
+	require.NoError(t, err)
+	job := jobOf(`"x"`)
+	assert.Equal(t, "simple_response", job.TaskType)
+	assert.JSONEq(t, `{"messages":[{"role":"system","content":"Answer in one or two sentences. When you do not know the answer, say so."},
+		{"role":"user","content":"Translate: \"x\""}]}`, string(job.Request))
+	jobOf, err = jobOfText(cmd, batchRunFlags{taskType: "embedding", promptFile: prompt}, &file.Catalog)
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"input":"Translate: x"}`, string(jobOf("x").Request))
+	require.NoError(t, os.WriteFile(prompt, []byte("Translate."), 0o600))
+	_, err = jobOfText(cmd, batchRunFlags{promptFile: prompt}, &file.Catalog)
+	require.ErrorContains(t, err, "has no {{input}}")
+}
+
+func TestBatchDisplay(t *testing.T) {
+	t.Parallel()
+	var out stream
+	d := newBatchDisplay(&out, func() string { return "a note" })
+	began := time.Now()
+	d.recent = []batchMark{{began.Add(-10 * time.Second), 0}}
+	d.show(batchrun.Progress{Lines: 100, Refused: 1, Kept: 5, Succeeded: 18, Failed: 2, SpentUSD: 0.5, Held: true})
+	text := out.text()
+	for _, want := range []string{"20/99", "18 done, 2 failed, 1 no jobs, 5 of them earlier, $0.5000 spent, 2.0/s, ", "; a note; no further line is begun"} {
+		assert.Contains(t, text, want)
+	}
+	d.show(batchrun.Progress{Lines: 100, Succeeded: 30, Away: assert.AnError})
+	assert.Equal(t, text, out.text(), "a line now and then")
+	d.close()
+	assert.Contains(t, out.text(), "30/100")
+	assert.Contains(t, out.text(), "Redis is away")
+}
