@@ -156,7 +156,7 @@ func (s *batchSite) run(cmd *cobra.Command, in batchio.Config, style batchio.Sty
 	display := newBatchDisplay(cmd.ErrOrStderr(), s.notes)
 	watching, stop := context.WithCancel(cmd.Context())
 	defer stop()
-	s.watch(watching)
+	s.watch(watching, func() int { return display.last().Ended() })
 	report, err := batchrun.Run(cmd.Context(), batchrun.Config{
 		Client: s.client, Catalog: s.catalog, Journal: journal, Input: in, Out: flags.out, Errors: flags.out + errorsSuffix, Style: style,
 		Tenant: flags.tenant, MaxCostUSD: flags.maxCost, RetryFailed: flags.retryFailed, Watch: display.show,

@@ -19,8 +19,10 @@ import (
 )
 
 const (
-	// notesEvery is how often it is looked what the deployment waits for.
-	notesEvery = 2 * time.Second
+	// notesEvery is how often it is looked what the deployment waits for while nothing ends, and notesSeldom how many
+	// times as seldom while lines do end: it goes through all keys and some thousands of records.
+	notesEvery  = 2 * time.Second
+	notesSeldom = 8
 	// batchConnections are those to Redis.
 	batchConnections = 8
 )
@@ -134,7 +136,7 @@ func (s *batchSite) simulated() string {
 }
 
 // watch looks now and then what the deployment waits for, until the context ends.
-func (s *batchSite) watch(ctx context.Context) {
+func (s *batchSite) watch(ctx context.Context, ended func() int) {
 	look := func() {
 		note := s.look(ctx)
 		s.mu.Lock()
@@ -145,13 +147,19 @@ func (s *batchSite) watch(ctx context.Context) {
 	go func() {
 		ticker := time.NewTicker(notesEvery)
 		defer ticker.Stop()
+		before, skipped := 0, 0
 		for {
 			select {
 			case <-ticker.C:
-				look()
 			case <-ctx.Done():
 				return
 			}
+			now := ended()
+			if skipped++; now == before || skipped == notesSeldom {
+				skipped = 0
+				look()
+			}
+			before = now
 		}
 	}()
 }
