@@ -343,3 +343,57 @@ func TestBatchRunLocal(t *testing.T) {
 	assert.Contains(t, run.stderr.text(), "simulated: nothing is billed")
 	b.requireWhole()
 }
+
+// Killed and started again at many moments, from the first on, nothing is called twice: the workers go on.
+func TestBatchRunKilledAtAnyMoment(t *testing.T) {
+	t.Parallel()
+	b := batchDeploy(t, 300, site{regions: []simulator.RegionConfig{{Name: "first", Latency: simulator.Distribution{Min: 40 * time.Millisecond}}}})
+	b.startWorkers(1)
+	for i := range 8 {
+		run := b.start()
+		time.Sleep(time.Duration(60+70*i) * time.Millisecond) // of a process that says nothing
+		run.kill()
+	}
+	report := b.finish(b.start(), 0)
+	assert.Equal(t, 300, report.Succeeded)
+	assert.Zero(t, b.repeated())
+	assert.Equal(t, 300, b.asked())
+	b.requireWhole()
+}
+
+// What failed stays so until it is asked for, and is then done again alone.
+func TestBatchRunRetriesFailures(t *testing.T) {
+	t.Parallel()
+	b := batchDeploy(t, 6, site{})
+	b.startWorkers(1)
+	require.NoError(t, b.sim.Region("first").SetOutage("400"))
+	report := b.finish(b.start(), 1)
+	assert.Equal(t, 6, report.Failed)
+	b.sim.Region("first").ClearOutage()
+	report = b.finish(b.start(), 1)
+	assert.Equal(t, []int{6, 6}, []int{report.Failed, report.Kept})
+	assert.Equal(t, 6, b.asked())
+
+	b.texts = append(b.texts, "One more. "+text)
+	b.writeInput()
+	report = b.finish(b.start("--retry-failed"), 0)
+	assert.Equal(t, 7, report.Succeeded)
+	assert.Equal(t, 13, b.asked())
+	b.requireWhole()
+	assert.NoFileExists(t, b.out+".errors.jsonl")
+
+	// `forebay batch retry-failed` does the same, and the run takes the answers in.
+	b.texts = append(b.texts, "Another one. "+text)
+	b.writeInput()
+	require.NoError(t, b.sim.Region("first").SetOutage("400"))
+	report = b.finish(b.start(), 1)
+	assert.Equal(t, []int{7, 1}, []int{report.Succeeded, report.Failed})
+	b.sim.Region("first").ClearOutage()
+	for _, batch := range report.Batches {
+		require.NoError(t, b.command("batch", "retry-failed", batch).Run())
+	}
+	report = b.finish(b.start(), 0)
+	assert.Equal(t, 8, report.Succeeded)
+	assert.Equal(t, 15, b.asked())
+	b.requireWhole()
+}
