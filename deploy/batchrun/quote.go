@@ -192,6 +192,11 @@ func (q *quoter) limits() {
 			tokens[name] += float64(m.charged)
 		}
 	}
+	for _, m := range q.quote.Models {
+		what := "all endpoints of " + m.Model
+		q.lasts(float64(m.Jobs), q.together(m.Model, func(l catalog.Limits) int { return l.RequestsPerMinute }), "requests", what)
+		q.lasts(float64(m.charged), q.together(m.Model, func(l catalog.Limits) int { return l.TokensPerMinute }), "tokens", what)
+	}
 	for _, name := range slices.Sorted(maps.Keys(limits)) {
 		allowed := limits[name].Limits
 		q.lasts(requests[name], allowed.RequestsPerMinute, "requests", name)
@@ -203,7 +208,7 @@ func (q *quoter) lasts(amount float64, perMinute int, what, scope string) {
 	if perMinute == 0 {
 		return
 	}
-	if seconds := amount / float64(perMinute) * 60; seconds > q.quote.LimitSeconds {
+	if seconds := amount / float64(perMinute) * 60; seconds >= q.quote.LimitSeconds {
 		q.quote.LimitSeconds, q.quote.Limit = seconds, fmt.Sprintf("%d %s a minute of %s", perMinute, what, scope)
 	}
 }
@@ -217,4 +222,46 @@ func (q *quoter) shared(model string) []catalog.LimitScope {
 		shared = slices.DeleteFunc(shared, func(s catalog.LimitScope) bool { return !slices.Contains(scopes, s) })
 	}
 	return shared
+}
+
+// together is what all endpoints of a model let through in a minute: those of an account what they do together, and no
+// more than the account; 0 is any number.
+func (q *quoter) together(model string, of func(catalog.Limits) int) int {
+	accounts, endpoints := map[string]int{}, map[string]int{}
+	unlimited := map[string]bool{} // accounts one of whose endpoints has no limit of its own
+	for _, endpoint := range q.catalog.EndpointsFor(model) {
+		own := 0
+		for _, scope := range q.catalog.LimitsFor(endpoint, model) {
+			limit := of(scope.Limits)
+			switch {
+			case limit == 0:
+			case scope.Endpoint == "":
+				accounts[endpoint.Account] = least(accounts[endpoint.Account], limit)
+			default:
+				own = least(own, limit)
+			}
+		}
+		unlimited[endpoint.Account] = unlimited[endpoint.Account] || own == 0
+		endpoints[endpoint.Account] += own
+	}
+	sum := 0
+	for account := range unlimited {
+		limit := accounts[account]
+		if !unlimited[account] {
+			limit = least(limit, endpoints[account])
+		}
+		if limit == 0 {
+			return 0
+		}
+		sum += limit
+	}
+	return sum
+}
+
+// least is the smaller of two limits, of which 0 is none.
+func least(a, b int) int {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
 }

@@ -54,6 +54,22 @@ func TestQuotes(t *testing.T) {
 	assert.EqualValues(t, 100, q.OutputTokens, "too few calls say nothing")
 }
 
+// Endpoints that have limits of their own let through what they do together.
+func TestQuotesAddLimitsUp(t *testing.T) {
+	t.Parallel()
+	c := quoteCatalog(t)
+	c.Accounts["a"].Limits = catalog.Limits{}
+	c.Endpoints["two"].Limits.RequestsPerMinute = 3
+	q, err := QuoteOf(itemsOf("a", "b", "c", "d", "e", "f", "g", "h"), c, nil, nil)
+	require.NoError(t, err)
+	assert.InDelta(t, 120, q.LimitSeconds, 1e-9)
+	assert.Equal(t, "4 requests a minute of all endpoints of m", q.Limit)
+	c.Endpoints["two"].Limits = catalog.Limits{}
+	q, err = QuoteOf(itemsOf("a"), c, nil, nil)
+	require.NoError(t, err)
+	assert.Empty(t, q.Limit, "one of them lets everything through")
+}
+
 // What was answered before is not paid for again, as often as it was.
 func TestQuotesKnowTheJournal(t *testing.T) {
 	t.Parallel()
