@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/forebay-queue/forebay/deploy/simulator"
+	"github.com/forebay-queue/forebay/tasks/batches"
 )
 
 // batchKillLines is how many lines the kill tests have; FOREBAY_BATCH_KILL_LINES is another number, for the long form.
@@ -91,6 +92,9 @@ func (b *batchSite) finish(p *batchProcess, status int) batchReport {
 		require.Fail(b.t, "the run did not end within 2m", "%s", p.stderr.text())
 	}
 	require.Equal(b.t, status, p.cmd.ProcessState.ExitCode(), p.stderr.text())
+	if usage, ok := p.cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		b.t.Logf("%d lines, %.0f MB of memory at its peak (of the system's counting)", len(b.texts), float64(usage.Maxrss)/1024)
+	}
 	var report batchReport
 	if out := p.stdout.text(); out != "" {
 		require.NoError(b.t, json.Unmarshal([]byte(out), &report), out)
@@ -396,4 +400,36 @@ func TestBatchRunRetriesFailures(t *testing.T) {
 	assert.Equal(t, 8, report.Succeeded)
 	assert.Equal(t, 15, b.asked())
 	b.requireWhole()
+}
+
+// The job of a line that is gone, or asks something else, is cancelled before anybody pays for it, and the batch ends.
+func TestBatchRunDropsLines(t *testing.T) {
+	t.Parallel()
+	b := batchDeploy(t, 10, site{})
+	run := b.start()
+	b.eventually("all is enqueued", func() bool {
+		tasks, err := b.redis.Keys(t.Context(), "asynq:{bulk}:t:*").Result()
+		return err == nil && len(tasks) == 10
+	})
+	run.kill()
+	b.texts = append(b.texts[:4], b.texts[5:]...)
+	b.texts[2] = "Something else. " + text
+	b.writeInput()
+	run = b.start()
+	b.eventually("it goes on", func() bool { return strings.Contains(run.stderr.text(), "no worker is alive") })
+	b.eventually("the two are cancelled", func() bool {
+		data, err := os.ReadFile(filepath.Join(b.out+".forebay", "answers.jsonl"))
+		return err == nil && bytes.Count(data, []byte(`"dropped"`)) >= 2
+	})
+	b.startWorkers(1)
+	report := b.finish(run, 0)
+	assert.Equal(t, 9, report.Succeeded)
+	assert.Equal(t, 9, b.asked())
+	b.requireWhole()
+	require.Len(t, report.Batches, 1)
+	batch, err := b.producer.Batches().Get(t.Context(), report.Batches[0], "default")
+	require.NoError(t, err)
+	assert.Equal(t, batches.StatusCompleted, batch.Status)
+	assert.Equal(t, batches.Counts{Succeeded: 9, Cancelled: 2}, batch.Counts)
+	assert.InDelta(t, report.CostUSD, batch.CostUSD, 1e-9)
 }
