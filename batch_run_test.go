@@ -252,19 +252,31 @@ func TestBatchRunOddLines(t *testing.T) {
 	assert.JSONEq(t, `{"id":"2","line":2,"status":"refused","error":{"class":"invalid","code":"invalid_line",
 		"message":"not JSON at byte 2: invalid character 'o' in literal null (expecting 'u')"}}`, string(errors))
 
-	// OpenAI's lines come back as OpenAI's; a model that there is none of fails its line alone.
+	// OpenAI's lines come back as OpenAI's; a model that there is none of refuses its line alone.
 	require.NoError(t, os.WriteFile(b.in, []byte(`{"custom_id":"x","method":"POST","url":"/v1/chat/completions","body":{"model":"fast_summary","messages":[{"role":"user","content":"`+text+`"}]}}
 {"custom_id":"y","method":"POST","url":"/v1/chat/completions","body":{"model":"none","messages":[{"role":"user","content":"y"}]}}
 `), 0o600))
 	b.out = filepath.Join(b.dir, "calls.jsonl")
 	report = b.finish(b.start(), 1)
-	assert.Equal(t, []int{1, 1}, []int{report.Succeeded, report.Failed})
+	assert.Equal(t, []int{1, 0, 1}, []int{report.Succeeded, report.Failed, report.Refused})
 	data, err := os.ReadFile(b.out)
 	require.NoError(t, err)
 	assert.Contains(t, string(data), `"custom_id":"x","response":{"status_code":200,`)
 	errors, err = os.ReadFile(b.out + ".errors.jsonl")
 	require.NoError(t, err)
-	assert.Contains(t, string(errors), `"custom_id":"y","response":null,"error":{"code":"invalid_job","message":`)
+	assert.Contains(t, string(errors), `"custom_id":"y","response":null,"error":{"code":"invalid_line","message":"model_not_found: `)
+
+	// What only the catalog refuses is a job that has failed.
+	require.NoError(t, os.WriteFile(b.in, []byte(`{"id":"p","task_type":"fast_summary","input":"`+text+`"}
+{"id":"q","task_type":"fast_sumary","input":"x"}
+`), 0o600))
+	b.out = filepath.Join(b.dir, "jobs.jsonl")
+	report = b.finish(b.start(), 1)
+	assert.Equal(t, []int{1, 1}, []int{report.Succeeded, report.Failed})
+	assert.Equal(t, []string{"p"}, b.answers())
+	errors, err = os.ReadFile(b.out + ".errors.jsonl")
+	require.NoError(t, err)
+	assert.Contains(t, string(errors), `did you mean \"fast_summary\"?`)
 }
 
 // Nothing passes --max-cost, and with more it goes on.

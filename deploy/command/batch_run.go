@@ -3,6 +3,7 @@ package command
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +13,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/forebay-queue/forebay/deploy/batchio"
-	"github.com/forebay-queue/forebay/deploy/batchrun"
+	"github.com/forebay-queue/forebay/deploy/filerun"
+	"github.com/forebay-queue/forebay/producer/batchlines"
+	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 )
 
@@ -144,11 +147,13 @@ func (s *batchSite) run(cmd *cobra.Command, in batchio.Config, style batchio.Sty
 	if in.JobOfText, err = jobOfText(cmd, flags, s.catalog); err != nil {
 		return err
 	}
-	in.JobOfCall = jobOfCall(s.catalog)
+	in.JobOfCall = func(url string, body json.RawMessage) (tasks.Job, error) {
+		return batchlines.JobOf(url, body, s.catalog)
+	}
 	if flags.dryRun {
 		return s.quote(cmd, in, flags)
 	}
-	journal, err := batchrun.OpenJournal(flags.out + journalSuffix)
+	journal, err := filerun.OpenJournal(flags.out + journalSuffix)
 	if err != nil {
 		return err
 	}
@@ -157,7 +162,7 @@ func (s *batchSite) run(cmd *cobra.Command, in batchio.Config, style batchio.Sty
 	watching, stop := context.WithCancel(cmd.Context())
 	defer stop()
 	s.watch(watching, func() int { return display.last().Ended() })
-	report, err := batchrun.Run(cmd.Context(), batchrun.Config{
+	report, err := filerun.Run(cmd.Context(), filerun.Config{
 		Client: s.client, Catalog: s.catalog, Journal: journal, Input: in, Out: flags.out, Errors: flags.out + errorsSuffix, Style: style,
 		Tenant: flags.tenant, MaxCostUSD: flags.maxCost, RetryFailed: flags.retryFailed, Watch: display.show,
 	})
@@ -179,7 +184,7 @@ func (s *batchSite) run(cmd *cobra.Command, in batchio.Config, style batchio.Sty
 	return err
 }
 
-func tellBatch(out io.Writer, r batchrun.Report, simulated string) error {
+func tellBatch(out io.Writer, r filerun.Report, simulated string) error {
 	fmt.Fprintf(out, "%d of %d lines succeeded, %d failed, %d could not be jobs; %.0f s.\n", r.Succeeded, r.Lines, r.Failed, r.Refused, r.Seconds)
 	fmt.Fprintf(out, "cost     %s in all, %s of it now%s\n", dollars(r.CostUSD), dollars(r.PaidUSD), simulated)
 	if r.Kept > 0 {
@@ -193,7 +198,7 @@ func tellBatch(out io.Writer, r batchrun.Report, simulated string) error {
 	return err
 }
 
-func (s *batchSite) tellInterrupted(out io.Writer, p batchrun.Progress, flags batchRunFlags) {
+func (s *batchSite) tellInterrupted(out io.Writer, p filerun.Progress, flags batchRunFlags) {
 	fmt.Fprintf(out, "interrupted: %d of %d lines have ended.\n", p.Ended(), p.Lines-p.Refused)
 	if !p.Fed {
 		fmt.Fprintln(out, "Not all lines are enqueued yet.")

@@ -13,7 +13,7 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
 
-	"github.com/forebay-queue/forebay/deploy/batchrun"
+	"github.com/forebay-queue/forebay/deploy/filerun"
 )
 
 const (
@@ -33,7 +33,7 @@ type batchDisplay struct {
 	bar   *mpb.Bar
 
 	mu      sync.Mutex
-	now     batchrun.Progress
+	now     filerun.Progress
 	began   time.Time
 	recent  []batchMark
 	next    time.Time
@@ -72,7 +72,7 @@ func newBatchDisplay(out io.Writer, notes func() string) *batchDisplay {
 }
 
 // show takes in how the run stands.
-func (d *batchDisplay) show(now batchrun.Progress) {
+func (d *batchDisplay) show(now filerun.Progress) {
 	d.mu.Lock()
 	at := time.Now()
 	d.now = now
@@ -143,7 +143,7 @@ func (d *batchDisplay) rate() float64 {
 	return float64(last.ended-first.ended) / max(last.at.Sub(first.at).Seconds(), 0.001)
 }
 
-func (d *batchDisplay) last() batchrun.Progress {
+func (d *batchDisplay) last() filerun.Progress {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.now

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/forebay-queue/forebay/deploy/batchio"
-	"github.com/forebay-queue/forebay/deploy/batchrun"
+	"github.com/forebay-queue/forebay/deploy/filerun"
 	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
@@ -22,7 +22,7 @@ const pastDays = 30
 
 // quoteReply is what `forebay batch run --dry-run --json` prints.
 type quoteReply struct {
-	batchrun.Quote
+	filerun.Quote
 	Simulated bool `json:"simulated"`
 	// Budget is how today's stands; absent where Redis was not reached.
 	Budget []scopeStatus `json:"budget,omitempty"`
@@ -30,9 +30,9 @@ type quoteReply struct {
 
 // quote says what a run would take.
 func (s *batchSite) quote(cmd *cobra.Command, in batchio.Config, flags batchRunFlags) error {
-	var journal *batchrun.Journal
+	var journal *filerun.Journal
 	if _, err := os.Stat(flags.out + journalSuffix); flags.out != "" && err == nil {
-		if journal, err = batchrun.OpenJournal(flags.out + journalSuffix); err != nil {
+		if journal, err = filerun.OpenJournal(flags.out + journalSuffix); err != nil {
 			return err
 		}
 		defer func() { _ = journal.Close() }() // nothing was written
@@ -40,7 +40,7 @@ func (s *batchSite) quote(cmd *cobra.Command, in batchio.Config, flags batchRunF
 		return err
 	}
 	reply := quoteReply{Simulated: s.simulated() != ""}
-	past := batchrun.Past{}
+	past := filerun.Past{}
 	if s.redis != nil {
 		budget := gate.NewBudget(s.redis, keyspace.New(s.prefix), s.catalog.Budget)
 		costs, err := budget.Costs(cmd.Context(), lastDays(budget.Today().Name, pastDays))
@@ -48,7 +48,7 @@ func (s *batchSite) quote(cmd *cobra.Command, in batchio.Config, flags batchRunF
 			return err
 		}
 		for _, cost := range costs {
-			key := batchrun.PastKey{TaskType: strings.TrimPrefix(cost.TaskType, "adhoc"), Model: cost.Model}
+			key := filerun.PastKey{TaskType: strings.TrimPrefix(cost.TaskType, "adhoc"), Model: cost.Model}
 			sum := past[key]
 			sum.Calls += cost.Calls - cost.MaybeBilled
 			sum.OutputTokens += int64(cost.Usage.CompletionTokens)
@@ -59,7 +59,7 @@ func (s *batchSite) quote(cmd *cobra.Command, in batchio.Config, flags batchRunF
 		}
 	}
 	var err error
-	if reply.Quote, err = batchrun.QuoteOf(batchrun.OfTenant(batchio.Read(in), flags.tenant), s.catalog, journal, past); err != nil {
+	if reply.Quote, err = filerun.QuoteOf(filerun.OfTenant(batchio.Read(in), flags.tenant), s.catalog, journal, past); err != nil {
 		return err
 	}
 	if wantsJSON(cmd) {

@@ -10,9 +10,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/forebay-queue/forebay/deploy/batchrun"
 	"github.com/forebay-queue/forebay/deploy/config"
-	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/deploy/filerun"
 )
 
 func TestBatchRunRefusesMistakes(t *testing.T) {
@@ -50,37 +49,6 @@ func TestBatchRunQuotesWithoutRedis(t *testing.T) {
 	}
 }
 
-func TestCallsBecomeJobs(t *testing.T) {
-	t.Parallel()
-	file, err := config.Parse("example.yaml", config.Example())
-	require.NoError(t, err)
-	jobOf := jobOfCall(&file.Catalog)
-	const chat, embeddings = "/v1/chat/completions", "/v1/embeddings"
-	for _, row := range []struct {
-		url, body string
-		want      tasks.Job
-	}{
-		{chat, `{"model":"gpt-4.1","messages":[]}`, tasks.Job{Model: tasks.Models{"gpt-4.1"}, Kind: tasks.KindChat, Request: []byte(`{"messages":[]}`)}},
-		{chat, `{"model":"fast_summary","messages":[]}`, tasks.Job{TaskType: "fast_summary", Request: []byte(`{"messages":[]}`)}},
-		{chat, `{"model":"tier:low","messages":[]}`, tasks.Job{Tier: "low", Kind: tasks.KindChat, Request: []byte(`{"messages":[]}`)}},
-		{embeddings, `{"model":"profile:balanced","input":"x"}`, tasks.Job{Profile: "balanced", Kind: tasks.KindEmbedding, Request: []byte(`{"input":"x"}`)}},
-	} {
-		got, err := jobOf(row.url, []byte(row.body))
-		require.NoError(t, err)
-		assert.Equal(t, row.want, got)
-	}
-	for body, want := range map[string]string{
-		`{"messages":[]}`: "body.model is missing",
-		`{"model":"fast_summary","messages":[],"stream":true}`: "a queued job cannot stream",
-		`{"model":"embedding","messages":[]}`:                  "the task type embedding is of kind embedding",
-	} {
-		_, err := jobOf(chat, []byte(body))
-		require.ErrorContains(t, err, want)
-	}
-	_, err = jobOf("/v1/responses", []byte(`{}`))
-	require.ErrorContains(t, err, "cannot be run in a batch")
-}
-
 func TestPromptFiles(t *testing.T) {
 	t.Parallel()
 	file, err := config.Parse("example.yaml", config.Example())
@@ -108,12 +76,12 @@ func TestBatchDisplay(t *testing.T) {
 	d := newBatchDisplay(&out, func() string { return "a note" })
 	began := time.Now()
 	d.recent = []batchMark{{began.Add(-10 * time.Second), 0}}
-	d.show(batchrun.Progress{Lines: 100, Refused: 1, Kept: 5, Succeeded: 18, Failed: 2, SpentUSD: 0.5, Held: true})
+	d.show(filerun.Progress{Lines: 100, Refused: 1, Kept: 5, Succeeded: 18, Failed: 2, SpentUSD: 0.5, Held: true})
 	text := out.text()
 	for _, want := range []string{"20/99", "18 done, 2 failed, 1 no jobs, 5 of them earlier, $0.5000 spent, 2.0/s, ", "; a note; no further line is begun"} {
 		assert.Contains(t, text, want)
 	}
-	d.show(batchrun.Progress{Lines: 100, Succeeded: 30, Away: assert.AnError})
+	d.show(filerun.Progress{Lines: 100, Succeeded: 30, Away: assert.AnError})
 	assert.Equal(t, text, out.text(), "a line now and then")
 	d.close()
 	assert.Contains(t, out.text(), "30/100")

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package batchrun
+package filerun
 
 import "os"
 

@@ -1,4 +1,4 @@
-package batchrun
+package filerun
 
 import (
 	"testing"

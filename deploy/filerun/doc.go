@@ -1,4 +1,4 @@
-// Package batchrun does a file of jobs: it plans, enqueues, follows and writes, and goes on where an earlier run of the
+// Package filerun does a file of jobs: it plans, enqueues, follows and writes, and goes on where an earlier run of the
 // same files was ended, however that was.
 //
 // # The journal
@@ -13,4 +13,4 @@
 // move, and only one that asks something else is new. An answer stands in the journal before its record may expire.
 //
 // What a crash has cut off at the end of a file was never acted on, and is taken away.
-package batchrun
+package filerun
