@@ -268,7 +268,7 @@ func TestBatchRunOddLines(t *testing.T) {
 
 	// What only the catalog refuses is a job that has failed.
 	require.NoError(t, os.WriteFile(b.in, []byte(`{"id":"p","task_type":"fast_summary","input":"`+text+`"}
-{"id":"q","task_type":"fast_sumary","input":"x"}
+{"id":"q","task_type":"fast_summaries","input":"x"}
 `), 0o600))
 	b.out = filepath.Join(b.dir, "jobs.jsonl")
 	report = b.finish(b.start(), 1)
