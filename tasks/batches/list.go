@@ -12,7 +12,7 @@ import (
 // MaxListLimit is how many batches a List has at most.
 const MaxListLimit = 1000
 
-// ErrUnknownAfter: the batch behind which a list is to go on is not in it.
+// ErrUnknownAfter says that the batch behind which a list is to go on is not in it.
 var ErrUnknownAfter = errors.New("the list has no such batch to go on behind")
 
 // List reads up to limit batches of a tenant, or of all with an empty one, the newest first, and whether there are more.

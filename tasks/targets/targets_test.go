@@ -2,7 +2,6 @@ package targets
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -257,7 +256,7 @@ func FuzzCheck(f *testing.F) {
 	guard := New(Config{AllowHTTP: true})
 	f.Fuzz(func(t *testing.T, target string) {
 		if err := guard.Check(target); err != nil {
-			require.True(t, errors.Is(err, ErrRefused))
+			require.ErrorIs(t, err, ErrRefused)
 			return
 		}
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, target, nil)
