@@ -330,3 +330,34 @@ func TestACancelledBatch(t *testing.T) {
 		}
 	}
 }
+
+// A member is run again when the records of the others have expired: their answers are in the earlier output.
+func TestRetriedAfterTheRecordsAreGone(t *testing.T) {
+	t.Parallel()
+	b := embedded(t)
+	b.run()
+	id := b.batch(line("a", good)+"\n"+line("b", good)+"\n"+line("c", good)+"\n", time.Hour)
+	b.awaitEnqueued(id)
+	b.end(id, 0, tasks.StatusSucceeded)
+	b.end(id, 1, tasks.StatusFailed)
+	b.end(id, 2, tasks.StatusSucceeded)
+	first := b.await(id, batches.StatusCompleted)
+	require.Len(t, b.lines(first.OutputFileID), 2)
+	for _, number := range []int{0, 2} {
+		require.NoError(t, b.jobs.Discard(t.Context(), batches.MemberID(id, number), 0))
+	}
+	reopened, err := b.client.RetryBatch(t.Context(), id, "acme")
+	require.NoError(t, err)
+	require.Equal(t, 1, reopened)
+	b.end(id, 1, tasks.StatusSucceeded)
+	second := b.await(id, batches.StatusCompleted)
+	require.NotEqual(t, first.OutputFileID, second.OutputFileID)
+	require.Empty(t, second.ErrorFileID)
+	var answers []string
+	for _, line := range b.lines(second.OutputFileID) {
+		answers = append(answers, line.CustomID+" "+string(line.Response.Body))
+	}
+	require.Equal(t, []string{
+		`a {"id":"answer-0","choices":[]}`, `b {"id":"answer-1","choices":[]}`, `c {"id":"answer-2","choices":[]}`,
+	}, answers)
+}

@@ -104,6 +104,7 @@ type writing struct {
 	*Runner
 	batch          batches.Batch
 	output, errors *lazyFile
+	before         *earlier
 }
 
 // lines goes through the input and the members in step, so that nothing of a line had to be kept elsewhere.
@@ -117,6 +118,10 @@ func (w *writing) lines(ctx context.Context) error {
 		return err
 	}
 	defer reader.Close() //nolint:errcheck // it was only read
+	if w.before, err = w.openEarlier(ctx); err != nil {
+		return err
+	}
+	defer w.before.close()
 	lines := batchlines.NewReader(reader, w.batch.Endpoint)
 	for from := 0; from < w.batch.Total; from += resultsTogether {
 		until := min(from+resultsTogether, w.batch.Total)
@@ -158,7 +163,14 @@ func (w *writing) line(ctx context.Context, id string, asked batchlines.Line, re
 	case status == tasks.StatusExpired:
 		line.Error = &batchlines.Failure{Code: batchlines.CodeExpired, Message: "This request could not be executed before the completion window expired."}
 	case result.ID == "":
-		if line.Response = w.refusal(id, asked); line.Response != nil {
+		response, err := w.gone(id, line.ID, asked, state)
+		if err != nil {
+			return err
+		}
+		if line.Response = response; response != nil && state == batches.Succeeded {
+			file = w.output
+		}
+		if response != nil {
 			break
 		}
 		line.Error = &batchlines.Failure{Code: "answer_lost", Message: "What came of this request is not there any more: its record was deleted."}
@@ -174,6 +186,15 @@ func (w *writing) line(ctx context.Context, id string, asked batchlines.Line, re
 		return err
 	}
 	return batchlines.Write(text, line)
+}
+
+// gone is the response to a request whose record has expired, or nil: the batch's earlier output has it where there was an
+// answer, and what was refused is refused again.
+func (w *writing) gone(id, lineID string, asked batchlines.Line, state batches.State) (*batchlines.Response, error) {
+	if state == batches.Succeeded {
+		return w.before.response(lineID)
+	}
+	return w.refusal(id, asked), nil
 }
 
 // refusal is the response to a request that was refused, and whose record has expired: it is refused again.
