@@ -11,6 +11,7 @@ import (
 	"github.com/forebay-queue/forebay/deploy/batchio"
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/batches"
 )
 
 const (
@@ -44,6 +45,14 @@ func (r *run) feed(ctx context.Context) error {
 		}
 		if err := r.hand(ctx, portion); err != nil {
 			return err
+		}
+		for err := r.recall(ctx, portion); err != nil; err = r.recall(ctx, portion) {
+			r.away(err)
+			select {
+			case <-time.After(againAfter):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
 		if done {
 			return nil
@@ -196,6 +205,29 @@ func (r *run) hand(ctx context.Context, portion []member) error {
 		case <-time.After(againAfter):
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// recall cancels members that were handed over while their batch was being cancelled: it had counted them as cancelled
+// before they were there.
+func (r *run) recall(ctx context.Context, portion []member) error {
+	going := map[string]bool{}
+	for _, m := range portion {
+		id := m.job.Member.Batch
+		if _, asked := going[id]; !asked {
+			batch, err := r.config.Client.Batches().Get(ctx, id, r.config.Tenant)
+			if err != nil {
+				return err
+			}
+			going[id] = batch.Status != batches.StatusCancelling && batch.Status != batches.StatusCancelled
+		}
+		if going[id] {
+			continue
+		}
+		if _, err := r.config.Client.Cancel(ctx, m.job.ID); err != nil && !errors.Is(err, producer.ErrNotFound) {
+			return err
 		}
 	}
 	return nil
