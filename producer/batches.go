@@ -71,14 +71,24 @@ func (c *Client) CancelMembers(ctx context.Context, id string) error {
 }
 
 // RetryBatch runs those members of a batch again that failed, were cancelled or expired, and answers how many. Those that
-// were refused, or never enqueued, are left alone: there is nothing to run.
+// were refused are left alone: there is nothing to run. Those that were never enqueued are, by whoever works on the batch
+// of a file; of a run they are its next start's.
 func (c *Client) RetryBatch(ctx context.Context, id, tenant string) (int, error) {
-	if _, err := c.Batches().Get(ctx, id, tenant); err != nil {
+	batch, err := c.Batches().Get(ctx, id, tenant)
+	if err != nil {
 		return 0, err
 	}
 	var reopened atomic.Int64
+	if batch.Kind == batches.KindFile {
+		// First, so that the batch does not end with those that are opened before all are.
+		never, err := c.openNeverEnqueued(ctx, id)
+		if err != nil {
+			return 0, err
+		}
+		reopened.Add(int64(never))
+	}
 	unsuccessful := func(state batches.State) bool { return state.Ended() && state != batches.Succeeded }
-	err := c.members(ctx, id, unsuccessful, func(ctx context.Context, number int) error {
+	err = c.members(ctx, id, unsuccessful, func(ctx context.Context, number int) error {
 		_, err := c.Reopen(ctx, batches.MemberID(id, number))
 		switch {
 		case errors.Is(err, ErrNotFound), errors.Is(err, ErrRefused), errors.Is(err, ErrNotEnded), errors.Is(err, ErrSucceeded):
@@ -89,6 +99,18 @@ func (c *Client) RetryBatch(ctx context.Context, id, tenant string) (int, error)
 		return err
 	})
 	return int(reopened.Load()), err
+}
+
+func (c *Client) openNeverEnqueued(ctx context.Context, id string) (int, error) {
+	numbers, err := c.Batches().NeverEnqueued(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	reports := make([]batches.Report, len(numbers))
+	for i, number := range numbers {
+		reports[i] = batches.Report{Number: number, State: batches.Open}
+	}
+	return len(reports), c.Batches().ReportMany(ctx, id, reports)
 }
 
 // ReleaseBatch says that the answers of a batch are written somewhere else: the records of its members that have ended

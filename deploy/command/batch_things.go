@@ -1,6 +1,8 @@
 package command
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -185,7 +187,7 @@ answer is on its way. What is done stays. The exit status is 1 when the batch ha
 				batch, err := jobs.CancelBatch(cmd.Context(), args[0], "")
 				switch {
 				case errors.Is(err, batches.ErrEnded):
-					return fmt.Errorf("batch %s was not cancelled: %w; see `forebay batch status %s`", args[0], batches.ErrEnded, args[0])
+					return fmt.Errorf("batch %s was not cancelled: it is %s; see `forebay batch status %s`", args[0], jobs.batchStatus(cmd.Context(), args[0]), args[0])
 				case err != nil:
 					return err
 				case wantsJSON(cmd):
@@ -198,6 +200,12 @@ answer is on its way. What is done stays. The exit status is 1 when the batch ha
 			})
 		},
 	}
+}
+
+// batchStatus is how a batch stands, in a word.
+func (j *jobsClient) batchStatus(ctx context.Context, id string) batches.Status {
+	batch, _ := j.Batches().Get(ctx, id, "") // what cannot be read now was a moment ago
+	return cmp.Or(batch.Status, "ended")
 }
 
 func newBatchRetryCommand() *cobra.Command {

@@ -105,10 +105,13 @@ func (b bundle) batch(text string, deadline time.Duration) string {
 	file, err := w.Commit(b.t.Context(), files.File{Tenant: "acme", Filename: "in.jsonl", Purpose: files.PurposeBatch}, 0)
 	require.NoError(b.t, err)
 	id := batches.NewID()
-	_, err = b.client.Batches().Create(b.t.Context(), batches.Batch{
+	made := batches.Batch{
 		ID: id, Tenant: "acme", Kind: batches.KindFile, Endpoint: chat, CompletionWindow: "24h", InputFileID: file.ID,
 		Retention: time.Hour, CreatedAt: time.Now(), Deadline: time.Now().Add(deadline), OutputExpiresAfter: 2 * time.Hour,
-	})
+	}
+	require.NoError(b.t, batchrun.Take(b.t.Context(), b.files, file, &made))
+	require.NoError(b.t, b.files.Delete(b.t.Context(), file.ID, "acme")) // it is not needed any more
+	_, err = b.client.Batches().Create(b.t.Context(), made)
 	require.NoError(b.t, err)
 	return id
 }
@@ -193,7 +196,6 @@ func TestABatchFromEndToEnd(t *testing.T) {
 		b.run()
 		batch := b.awaitEnqueued(id)
 		require.Equal(t, 6, batch.Total, name)
-		require.NoError(t, b.files.Delete(t.Context(), batch.InputFileID, "acme"), "a batch that has begun needs it no more")
 		b.end(id, 5, tasks.StatusSucceeded)
 		b.end(id, 0, tasks.StatusSucceeded)
 		b.end(id, 2, tasks.StatusFailed)
@@ -314,7 +316,8 @@ func TestACancelledBatch(t *testing.T) {
 
 	// While it is enqueued: nothing of it is left to run.
 	var text strings.Builder
-	for i := range 5000 {
+	const requests = 2500
+	for i := range requests {
 		text.WriteString(line(fmt.Sprint(i), good) + "\n")
 	}
 	id = b.batch(text.String(), time.Hour)
@@ -322,13 +325,26 @@ func TestACancelledBatch(t *testing.T) {
 	_, err = b.client.Batches().Cancel(t.Context(), id, "acme")
 	require.NoError(t, err)
 	b.await(id, batches.StatusCancelled)
-	for number := range 5000 {
+	for number := range requests {
 		result, err := b.client.Get(t.Context(), batches.MemberID(id, number))
 		if !errors.Is(err, producer.ErrNotFound) {
 			require.NoError(t, err)
 			require.Equal(t, tasks.StatusCancelled, result.Status)
 		}
 	}
+
+	// All of it is run after all: what was enqueued, and what was not.
+	reopened, err := b.client.RetryBatch(t.Context(), id, "acme")
+	require.NoError(t, err)
+	require.Equal(t, requests, reopened)
+	b.awaitEnqueued(id)
+	for number := range requests {
+		b.end(id, number, tasks.StatusSucceeded)
+	}
+	batch = b.await(id, batches.StatusCompleted)
+	require.Equal(t, batches.Counts{Succeeded: requests}, batch.Counts)
+	require.Len(t, b.lines(batch.OutputFileID), requests)
+	require.Empty(t, batch.ErrorFileID)
 }
 
 // A member is run again when the records of the others have expired: their answers are in the earlier output.

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"gocloud.dev/gcerrors"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/forebay-queue/forebay/producer"
@@ -43,28 +44,22 @@ func enqueuedOf(batch batches.Batch) int {
 	return n
 }
 
-// validate looks at all of an input. What is worked from is a copy: the file may be deleted, or expire.
+// Take copies the input of a batch that is about to be created, and notes where: what is worked from is the copy, so that
+// the file may be deleted, or expire.
+func Take(ctx context.Context, store *files.Store, input files.File, batch *batches.Batch) error {
+	id := files.NewID()
+	batch.Notes = map[string]string{noteInput: id}
+	return store.Hold(ctx, input, id, batch.Deadline.Add(heldAfter))
+}
+
+// validate looks at all of an input.
 func (r *Runner) validate(ctx context.Context, batch batches.Batch) error {
-	input := batch.Notes[noteInput]
-	if input == "" {
-		input = files.NewID()
-		if err := r.store.Note(ctx, batch.ID, map[string]string{noteInput: input}); err != nil {
-			return err
-		}
-	}
-	file, err := r.config.Files.Get(ctx, batch.InputFileID, batch.Tenant)
-	if errors.Is(err, files.ErrNotFound) {
-		return r.fail(ctx, batch, input, []batches.Problem{{
-			Code: "file_not_found", Param: "input_file_id", Message: "The batch input file " + batch.InputFileID + " is not there any more.",
+	reader, err := r.config.Files.Open(ctx, files.File{ID: batch.Notes[noteInput]})
+	if gcerrors.Code(err) == gcerrors.NotFound {
+		return r.fail(ctx, batch, []batches.Problem{{
+			Code: "file_not_found", Param: "input_file_id", Message: "The copy of the batch input file " + batch.InputFileID + " is not there any more.",
 		}})
 	}
-	if err == nil {
-		err = r.config.Files.Hold(ctx, file, input, batch.Deadline.Add(heldAfter))
-	}
-	if err != nil {
-		return err
-	}
-	reader, err := r.config.Files.Open(ctx, files.File{ID: input})
 	if err != nil {
 		return err
 	}
@@ -78,7 +73,7 @@ func (r *Runner) validate(ctx context.Context, batch batches.Batch) error {
 		for i, problem := range found {
 			problems[i] = batches.Problem(problem)
 		}
-		return r.fail(ctx, batch, input, problems)
+		return r.fail(ctx, batch, problems)
 	}
 	if err := r.store.Begin(ctx, batch.ID, total); !errors.Is(err, batches.ErrCancelling) {
 		if err == nil {
@@ -89,14 +84,14 @@ func (r *Runner) validate(ctx context.Context, batch batches.Batch) error {
 	return nil
 }
 
-func (r *Runner) fail(ctx context.Context, batch batches.Batch, input string, problems []batches.Problem) error {
+func (r *Runner) fail(ctx context.Context, batch batches.Batch, problems []batches.Problem) error {
 	err := r.store.Fail(ctx, batch.ID, problems)
 	if errors.Is(err, batches.ErrEnded) || errors.Is(err, batches.ErrCancelling) {
 		return nil
 	}
 	if err == nil {
 		r.config.Log.Info().Str("batch", batch.ID).Str("tenant", batch.Tenant).Str("code", problems[0].Code).Msg("batch has failed its validation")
-		err = r.config.Files.LetGo(ctx, input)
+		err = r.config.Files.LetGo(ctx, batch.Notes[noteInput])
 	}
 	return err
 }
@@ -256,9 +251,13 @@ func (r *Runner) expire(ctx context.Context, batch batches.Batch) error {
 func (r *Runner) cancel(ctx context.Context, batch batches.Batch) error {
 	from := enqueuedOf(batch)
 	err := r.each(ctx, from, min(from+mostAhead, batch.Total), func(ctx context.Context, number int) error {
-		_, err := r.config.Client.Cancel(ctx, batches.MemberID(batch.ID, number))
-		if errors.Is(err, producer.ErrNotFound) {
+		stands, err := r.config.Client.Cancel(ctx, batches.MemberID(batch.ID, number))
+		switch {
+		case errors.Is(err, producer.ErrNotFound):
 			return nil
+		case err == nil && !stands.Status.Ended():
+			// It runs, and its answer may be on its way: the batch waits for it, also where it had counted it as never enqueued.
+			return r.store.Report(ctx, batch.ID, batches.Report{Number: number, State: batches.Open})
 		}
 		return err
 	})

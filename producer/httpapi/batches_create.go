@@ -13,6 +13,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/forebay-queue/forebay/producer/batchrun"
 	"github.com/forebay-queue/forebay/producer/files"
 	"github.com/forebay-queue/forebay/producer/internal/openai"
 	"github.com/forebay-queue/forebay/tasks/batches"
@@ -89,6 +90,9 @@ func (a *API) createBatch(ctx context.Context, input *createBatchInput) (*batchO
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeWithin)
 	defer cancel()
+	if err := batchrun.Take(ctx, a.config.Files, file, &batch); err != nil {
+		return nil, a.fileFailure(file.ID, err)
+	}
 	if _, err := a.client.Batches().Create(ctx, batch); err != nil {
 		return nil, errStore()
 	}

@@ -86,6 +86,21 @@ func (s *Store) report(ctx context.Context, batch string, reports []Report) erro
 	return nil
 }
 
+// NeverEnqueued reads which members were counted as ended although they were never enqueued.
+func (s *Store) NeverEnqueued(ctx context.Context, id string) ([]int, error) {
+	text, err := s.redis.Get(ctx, s.keys.BatchMembers(id)).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("read the members of batch %s: %w", id, err)
+	}
+	var numbers []int
+	for at := 0; at+1 < len(text); at += 2 {
+		if State(text[at]).Ended() && text[at+1] == 0 {
+			numbers = append(numbers, at/2)
+		}
+	}
+	return numbers, nil
+}
+
 // Members reads how each member stands, as far as was reported: one State for each of the batch's Total.
 func (s *Store) Members(ctx context.Context, id string) ([]State, error) {
 	pipe := s.redis.Pipeline()
