@@ -3,6 +3,7 @@ package batchio
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"iter"
 	"os"
@@ -45,6 +46,7 @@ func readFrom(in io.Reader, config Config, yield func(Item, error) bool) {
 		yield(Item{}, fmt.Errorf("a file has no format %q; there are %v", config.Format, Formats()))
 		return
 	}
+	seen := newIDs(config.Format)
 	for lines := newLines(in); ; {
 		line, err := lines.next()
 		switch {
@@ -58,10 +60,39 @@ func readFrom(in io.Reader, config Config, yield func(Item, error) bool) {
 		if item.Problem = line.problem; item.Problem == nil {
 			item, item.Problem = decode(config, line.text)
 		}
+		if item.Problem == nil {
+			item.Problem = seen.add(item.Key, line.number)
+		}
 		if item.Line = line.number; !yield(item.named(), nil) {
 			return
 		}
 	}
+}
+
+// ids knows which ids there were, where each may stand once: in OpenAI's lines, whose answers are told apart by them alone.
+type ids struct {
+	seed  maphash.Seed
+	lines map[uint64]int
+}
+
+func newIDs(format Format) *ids {
+	if format != FormatOpenAI {
+		return nil
+	}
+	return &ids{maphash.MakeSeed(), map[uint64]int{}}
+}
+
+// add reports an id that an earlier line has.
+func (s *ids) add(id string, line int) error {
+	if s == nil {
+		return nil
+	}
+	hash := maphash.String(s.seed, id)
+	if first, found := s.lines[hash]; found {
+		return fmt.Errorf("custom_id %.100q is that of line %d, too; it must be unique", id, first)
+	}
+	s.lines[hash] = line
+	return nil
 }
 
 // named makes sure that the item has a key.

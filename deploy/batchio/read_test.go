@@ -278,3 +278,19 @@ func TestMemoryIsConstant(t *testing.T) {
 	t.Logf("%d lines of %d MB, at most %.1f MB of heap in use", read, len(line)*read>>20, float64(peak.HeapInuse)/(1<<20))
 	assert.Less(t, peak.HeapInuse, uint64(64<<20))
 }
+
+// OpenAI's lines are told apart by their custom_id alone.
+func TestCustomIDsStandOnce(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "in.jsonl")
+	one := `{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{}}` + "\n"
+	require.NoError(t, os.WriteFile(path, []byte(one+strings.Replace(one, `"a"`, `"b"`, 1)+one), 0o600))
+	var problems []string
+	for item, err := range batchio.Read(batchio.Config{Path: path, Format: batchio.FormatOpenAI, JobOfCall: func(string, json.RawMessage) (tasks.Job, error) { return tasks.Job{}, nil }}) {
+		require.NoError(t, err)
+		if item.Problem != nil {
+			problems = append(problems, item.Place()+": "+item.Problem.Error())
+		}
+	}
+	require.Equal(t, []string{`line 3: custom_id "a" is that of line 1, too; it must be unique`}, problems)
+}

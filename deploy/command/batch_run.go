@@ -33,9 +33,9 @@ type batchRunFlags struct {
 	models                              []string
 	textField, idField, tenant          string
 
-	dryRun, local, retryFailed bool
-	data                       string
-	maxCost                    float64
+	dryRun, local, retryFailed, overwrite bool
+	data                                  string
+	maxCost                               float64
 }
 
 func newBatchRunCommand() *cobra.Command {
@@ -80,6 +80,7 @@ The exit status is 0 when every line succeeded, and else 1; 130 after Ctrl-C.`,
 	f.StringVar(&flags.tenant, "tenant", catalog.DefaultTenant, "who pays")
 	f.BoolVar(&flags.dryRun, "dry-run", false, "say what it would take - jobs, tokens, cost, time - and do nothing")
 	f.Float64Var(&flags.maxCost, "max-cost", 0, "what all calls may cost, in US `dollars`, earlier runs of the same files included: no line is\nbegun that could pass it (default: no limit)")
+	f.BoolVar(&flags.overwrite, "overwrite", false, "replace a file for the answers that no run of this command has begun")
 	f.BoolVar(&flags.retryFailed, "retry-failed", false, "do the lines again that failed before")
 	f.BoolVar(&flags.local, "local", false, "run a whole deployment in this process: simulated, or with the endpoints of --config")
 	f.StringVar(&flags.data, "data", "", "`folder` in which the Redis of --local keeps everything (default: that of the journal)")
@@ -125,6 +126,9 @@ func runBatch(cmd *cobra.Command, input string, flags batchRunFlags) error {
 	}
 	in := batchio.Config{Path: input, Format: format, TextField: flags.textField, IDField: flags.idField}
 	style := batchio.Style(cmp.Or(flags.output, string(styleOf(format, flags.out))))
+	if err := checkOut(cmd, input, style, flags); err != nil {
+		return err
+	}
 	site, err := openBatchSite(cmd, flags)
 	if err != nil {
 		return err
@@ -191,8 +195,11 @@ func tellBatch(out io.Writer, r filerun.Report, simulated string) error {
 		fmt.Fprintf(out, "kept     %d answers of earlier runs\n", r.Kept)
 	}
 	fmt.Fprintf(out, "answers  %s\n", r.Output)
-	if r.Errors != "" {
+	switch {
+	case r.Errors != "" && r.Failed > 0:
 		fmt.Fprintf(out, "errors   %s: what did not succeed, and why; start it again with --retry-failed to do those lines again\n", r.Errors)
+	case r.Errors != "":
+		fmt.Fprintf(out, "errors   %s: which lines could not be jobs, and why; mend them and start it again, which does them alone\n", r.Errors)
 	}
 	_, err := fmt.Fprintf(out, "journal  %s%s: keep it to go on with a changed input, or delete it\n", r.Output, journalSuffix)
 	return err

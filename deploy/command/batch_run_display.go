@@ -56,7 +56,7 @@ func newBatchDisplay(out io.Writer, notes func() string) *batchDisplay {
 		return d
 	}
 	d.bars = mpb.New(mpb.WithOutput(file), mpb.WithRefreshRate(200*time.Millisecond))
-	d.bar = d.bars.New(1, mpb.BarStyle().Lbound(" ").Filler("█").Tip("█").Padding("░").Rbound(" "), mpb.BarFillerTrim(),
+	d.bar = d.bars.New(0, mpb.BarStyle().Lbound(" ").Filler("█").Tip("█").Padding("░").Rbound(" "), mpb.BarFillerTrim(),
 		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string {
 			now := d.last()
 			return fmt.Sprintf("%d/%d", now.Ended(), now.Lines-now.Refused)
@@ -157,6 +157,10 @@ func (d *batchDisplay) close() {
 		}
 		return
 	}
-	d.bar.Abort(false) // does nothing to a bar that is full
+	if now := d.last(); now.Lines > 0 && now.Ended() == now.Lines-now.Refused {
+		d.bar.SetTotal(-1, true) // a bar whose total came later is told that it is full
+	} else {
+		d.bar.Abort(false)
+	}
 	d.bars.Wait()
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,6 +15,14 @@ import (
 // jobOfText makes jobs of texts: of the task type's prompt, or of one's own.
 func jobOfText(cmd *cobra.Command, flags batchRunFlags, c *catalog.Catalog) (func(string) tasks.Job, error) {
 	template := tasks.Job{TaskType: flags.taskType, Model: flags.models, Profile: flags.profile, Tier: flags.tier}
+	if flags.asks() {
+		// What the flags name wrongly is wrong for every line.
+		probe := template
+		probe.Input = "x"
+		if _, err := c.Prepare(probe, time.Now()); err != nil {
+			return nil, refuseUsage(cmd, "--type, --tier, --profile or --model: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+		}
+	}
 	if flags.promptFile == "" {
 		return func(text string) tasks.Job {
 			job := template

@@ -87,3 +87,35 @@ func TestBatchDisplay(t *testing.T) {
 	assert.Contains(t, out.text(), "30/100")
 	assert.Contains(t, out.text(), "Redis is away")
 }
+
+// What could not be written at the end, or would destroy something, is refused before anything is asked.
+func TestBatchRunRefusesBadOutputs(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, text := range map[string]string{"in.jsonl": `{"text":"A text."}` + "\n", "other.jsonl": "precious\n", "notes/a.txt": "A text.\n"} {
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "folder.csv"), 0o755))
+	require.NoError(t, os.Symlink("in.jsonl", filepath.Join(dir, "link.jsonl")))
+	for _, row := range []struct{ in, out, flag, want string }{
+		{"in.jsonl", "in.jsonl", "--local", "is the input, too"},
+		{"in.jsonl", "link.jsonl", "--local", "is the input, too"},
+		{"in.jsonl", "other.jsonl", "--local", "replace it with --overwrite"},
+		{"in.jsonl", "folder.csv", "--local", "is a folder"},
+		{"in.jsonl", "out.txt", "--local", "must end in .jsonl or .csv"},
+		{"in.jsonl", "out.csv", "--output=openai", "a table has --output result or text"},
+		{"notes", "notes/out.jsonl", "--local", "would be an input the next time"},
+	} {
+		got := inProcess(t, "", "batch", "run", filepath.Join(dir, row.in), "-o", filepath.Join(dir, row.out), "--type", "fast_summary", row.flag, "--config", simulatedFile(t))
+		assert.Equal(t, exitUsage, got.status, got.stderr)
+		assert.Contains(t, got.stderr, row.want)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "other.jsonl"))
+	require.NoError(t, err)
+	assert.Equal(t, "precious\n", string(text))
+
+	typo := inProcess(t, "", "batch", "run", filepath.Join(dir, "in.jsonl"), "--dry-run", "--type", "fast_sumary", "--config", simulatedFile(t), "--redis", "redis://127.0.0.1:9/0")
+	assert.Equal(t, exitUsage, typo.status, typo.stdout)
+	assert.Contains(t, typo.stderr, `did you mean "fast_summary"?`)
+}

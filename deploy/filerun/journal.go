@@ -90,7 +90,7 @@ func OpenJournal(dir string) (*Journal, error) {
 		}
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open the journal in %s: %w", dir, err), j.Close())
+		return nil, errors.Join(fmt.Errorf("open the journal in %s: %w; restore the folder from a copy, or name another file with -o: without its journal everything is asked, and paid for, again", dir, err), j.Close())
 	}
 	return j, nil
 }

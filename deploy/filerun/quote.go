@@ -151,7 +151,7 @@ func (q *quoter) add(job tasks.Job) error {
 	m.PromptTokens += int64(usage.PromptTokens)
 	m.OutputTokens += int64(usage.CompletionTokens)
 	m.CostUSD += q.catalog.Cost(model, usage)
-	m.WorstUSD += q.catalog.Cost(model, estimate.Usage())
+	m.WorstUSD += max(q.catalog.Cost(model, estimate.Usage()), q.catalog.Cost(model, usage))
 	m.charged += int64(estimate.Tokens())
 	if !slices.Contains(m.Assumptions, assumption) {
 		m.Assumptions = append(m.Assumptions, assumption)
