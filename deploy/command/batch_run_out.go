@@ -51,13 +51,13 @@ func within(file, folder string) bool {
 	if there, err := os.Stat(folder); err != nil || !there.IsDir() {
 		return false
 	}
-	real := func(path string) string {
+	followed := func(path string) string {
 		path, _ = filepath.Abs(path)
-		if followed, err := filepath.EvalSymlinks(path); err == nil {
-			return followed
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			return target
 		}
 		return path
 	}
-	relative, err := filepath.Rel(real(folder), filepath.Join(real(filepath.Dir(file)), filepath.Base(file)))
+	relative, err := filepath.Rel(followed(folder), filepath.Join(followed(filepath.Dir(file)), filepath.Base(file)))
 	return err == nil && relative != ".." && !strings.HasPrefix(relative, ".."+string(filepath.Separator))
 }

@@ -115,7 +115,7 @@ func TestBatchRunRefusesBadOutputs(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "precious\n", string(text))
 
-	typo := inProcess(t, "", "batch", "run", filepath.Join(dir, "in.jsonl"), "--dry-run", "--type", "fast_sumary", "--config", simulatedFile(t), "--redis", "redis://127.0.0.1:9/0")
+	typo := inProcess(t, "", "batch", "run", filepath.Join(dir, "in.jsonl"), "--dry-run", "--type", "fast_summery", "--config", simulatedFile(t), "--redis", "redis://127.0.0.1:9/0")
 	assert.Equal(t, exitUsage, typo.status, typo.stdout)
 	assert.Contains(t, typo.stderr, `did you mean "fast_summary"?`)
 }
