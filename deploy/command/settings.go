@@ -25,6 +25,8 @@ const (
 
 	// redisTimeout bounds connecting to Redis, and every command.
 	redisTimeout = 5 * time.Second
+	// loadedPoll is how often a Redis is asked that still loads its data.
+	loadedPoll = 100 * time.Millisecond
 )
 
 // settings are what the global flags, the environment and the configuration say together.
@@ -133,6 +135,9 @@ func openRedis(ctx context.Context, options *redis.Options, connections int) (*r
 	ping, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	err := client.Ping(ping).Err()
+	for redis.HasErrorPrefix(err, "LOADING") && awaitLoaded(ping) { // it was started a moment ago
+		err = client.Ping(ping).Err()
+	}
 	if err == nil {
 		return client, nil
 	}
@@ -141,6 +146,19 @@ func openRedis(ctx context.Context, options *redis.Options, connections int) (*r
 		return nil, errors.New("interrupted while connecting to Redis")
 	}
 	return nil, fmt.Errorf("cannot reach Redis at %s: %w; %s", redisAddress(options), redisProblem(err), redisRemedy(options, err))
+}
+
+// awaitLoaded waits a little, and tells whether Redis may be asked again.
+func awaitLoaded(ctx context.Context) bool {
+	if deadline, bounded := ctx.Deadline(); bounded && time.Until(deadline) < 2*loadedPoll {
+		return false // so that what Redis said last stands in the error
+	}
+	select {
+	case <-time.After(loadedPoll):
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // redisAddress names a Redis without its credentials.

@@ -40,6 +40,7 @@ type batchObject struct {
 	RequestCounts    batchCounts       `json:"request_counts" doc:"How many requests it has, and how many have ended"`
 	Usage            *batchUsage       `json:"usage,omitempty" doc:"The tokens of all answers so far"`
 	CostUSD          float64           `json:"cost_usd" doc:"What all calls cost so far, at the catalog's prices; not OpenAI's"`
+	Name             string            `json:"name,omitempty" doc:"The name of its input; not OpenAI's"`
 	Metadata         map[string]string `json:"metadata,omitempty" doc:"What was sent with it"`
 }
 
@@ -82,7 +83,7 @@ func shownBatch(b batches.Batch) batchObject {
 		Status: b.Status, OutputFileID: b.OutputFileID, ErrorFileID: b.ErrorFileID, CreatedAt: b.CreatedAt.Unix(),
 		InProgressAt: seconds(b.InProgressAt), ExpiresAt: seconds(b.Deadline), FinalizingAt: seconds(b.FinalizingAt),
 		CompletedAt: seconds(b.CompletedAt), FailedAt: seconds(b.FailedAt), ExpiredAt: seconds(b.ExpiredAt),
-		CancellingAt: seconds(b.CancellingAt), CancelledAt: seconds(b.CancelledAt), CostUSD: b.CostUSD, Metadata: b.Metadata,
+		CancellingAt: seconds(b.CancellingAt), CancelledAt: seconds(b.CancelledAt), CostUSD: b.CostUSD, Name: b.Name, Metadata: b.Metadata,
 		RequestCounts: batchCounts{Total: b.Total, Completed: b.Counts.Succeeded, Failed: b.Counts.Ended() - b.Counts.Succeeded},
 	}
 	if len(b.Problems) > 0 {
@@ -116,6 +117,7 @@ type batchOutput struct{ Body batchObject }
 type batchesInput struct {
 	After string `query:"after" maxLength:"4096" doc:"The last_id of the page before"`
 	Limit int    `query:"limit" default:"20" minimum:"1" maximum:"100" doc:"How many batches a page has"`
+	All   bool   `query:"all" doc:"Also those of forebay batch run, which have no files here; not OpenAI's"`
 }
 
 type batchList struct {
@@ -143,7 +145,7 @@ It is answered as cancelling, and is cancelled when its requests have ended. The
 		403, 404, 409, 503), a.cancelBatch)
 }
 
-// batch reads a batch of a file that the request may see. Another tenant's is answered as one that is not there.
+// batch reads a batch that the request may see. Another tenant's is answered as one that is not there.
 func (a *API) batch(ctx context.Context, id string) (batches.Batch, error) {
 	tenant, seen := readsAs(ctx)
 	if !seen {
@@ -152,9 +154,6 @@ func (a *API) batch(ctx context.Context, id string) (batches.Batch, error) {
 	ctx, cancel := context.WithTimeout(ctx, readWithin)
 	defer cancel()
 	found, err := a.client.Batches().Get(ctx, id, tenant)
-	if err == nil && found.Kind != batches.KindFile {
-		return batches.Batch{}, errNoBatch(id)
-	}
 	if err != nil {
 		return batches.Batch{}, batchFailure(id, err)
 	}
@@ -183,7 +182,7 @@ func (a *API) getBatch(ctx context.Context, input *batchInput) (*batchOutput, er
 	return &batchOutput{shownBatch(found)}, nil
 }
 
-// listBatches lists those of files: the others' clients would not know what to do with.
+// listBatches lists those of files, unless it is asked for all: with the others OpenAI's clients would not know what to do.
 func (a *API) listBatches(ctx context.Context, input *batchesInput) (*batchesOutput, error) {
 	tenant, seen := readsAs(ctx)
 	if !seen {
@@ -203,7 +202,7 @@ func (a *API) listBatches(ctx context.Context, input *batchesInput) (*batchesOut
 		}
 		for _, batch := range found {
 			after = batch.ID
-			if batch.Kind != batches.KindFile {
+			if batch.Kind != batches.KindFile && !input.All {
 				continue
 			}
 			if len(list.Data) == input.Limit {

@@ -131,6 +131,13 @@ func TestBatchesInPages(t *testing.T) {
 		after = page.LastID
 	}
 	require.Equal(t, ids, read, "those of `forebay batch run` are none of OpenAI's")
+
+	all := decoded[struct{ Data []batchObject }](t, b.ask("GET", "/v1/batches?limit=100&all=true", ""))
+	require.Len(t, all.Data, 14)
+	run := all.Data[0].ID
+	require.NotContains(t, ids, run)
+	require.Equal(t, run, decoded[batchObject](t, b.ask("GET", "/v1/batches/"+run, "")).ID)
+	require.Equal(t, "cancelled", string(decoded[batchObject](t, b.ask("POST", "/v1/batches/"+run+"/cancel", "")).Status))
 }
 
 func TestBatchesAreOpenAIs(t *testing.T) {

@@ -51,6 +51,9 @@ func InBubble(t testing.TB) (*redis.Client, *miniredis.Miniredis) {
 		}
 		return newBufferedConn(conn), nil
 	}
+	// Nobody waits for a connection: go-redis keeps the timers of such waits for the whole process, and one that was made in
+	// a bubble is fatal outside of it.
+	options.PoolSize = 1000
 	client := redis.NewClient(options)
 	t.Cleanup(func() {
 		_ = client.Close()

@@ -133,6 +133,8 @@ func (k *Keeper) visit(ctx context.Context, id string, known look, found bool) (
 		return batch, err
 	case batch.Counts.Ended() >= batch.Total:
 		return batch, nil
+	case batch.Status == batches.StatusCancelling && batch.Kind == batches.KindRun:
+		return batch, k.ask(ctx, batch, late) // nobody else may be there to cancel its members
 	case found && known.ended == batch.Counts.Ended() && time.Since(known.since) >= stillFor:
 		return batch, k.ask(ctx, batch, late)
 	}
