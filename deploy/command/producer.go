@@ -31,7 +31,8 @@ func newProducerCommand() *cobra.Command {
 		Use:   "producer",
 		Short: "Take jobs in over HTTP and from the inbox, and say how they stand",
 		Long: `Serve the HTTP interface until a signal comes: it takes jobs in, answers how they stand, waits for their results and
-cancels them. Consume the inbox, too, the stream into which any language writes jobs (docs/ways-in.md). The first SIGINT
+cancels them. Consume the inbox, too, the stream into which any language writes jobs (docs/ways-in.md), and work on OpenAI's
+batches (docs/batches.md). The first SIGINT
 or SIGTERM takes nothing new, has those who wait answered with what stands, and gives running requests 10s; the second
 ends the process at once. Any number of producers may run.
 
@@ -39,7 +40,7 @@ It asks for an API key; ` + "`forebay keys create`" + ` makes them. While there 
 machine without. Asynq's console stands at /monitor, for operators.`,
 		Example: `  forebay producer
   forebay producer --listen 127.0.0.1:9000
-  forebay producer --listen off                 # the inbox alone`,
+  forebay producer --listen off                 # the inbox and batches alone`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := httpapi.CheckListen(listen); err != nil {

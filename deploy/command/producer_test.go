@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -68,7 +69,10 @@ func TestProducerRefusesToListenElsewhere(t *testing.T) {
 		assert.NotEqual(t, exitOK, got.status, address)
 		assert.Contains(t, got.stderr, want, address)
 	}
-	assert.Contains(t, d.run(t, "producer", "--listen", "off", "--inbox", "off").stderr, "nothing to do")
+	text, err := os.ReadFile(filepath.Join(d.dir, "forebay.yaml"))
+	require.NoError(t, err)
+	none := writeFile(t, "none.yaml", regexp.MustCompile(`(?m)^batches:\n(  #.*\n)*  enabled: on`).ReplaceAllString(string(text), "batches:\n  enabled: off"))
+	assert.Contains(t, d.run(t, "producer", "--listen", "off", "--inbox", "off", "--config", none).stderr, "nothing to do")
 	assert.Contains(t, d.run(t, "producer", "--inbox", "sometimes").stderr, "--inbox must be on or off")
 }
 
