@@ -137,7 +137,7 @@ func TestBatchesInPages(t *testing.T) {
 	run := all.Data[0].ID
 	require.NotContains(t, ids, run)
 	require.Equal(t, run, decoded[batchObject](t, b.ask("GET", "/v1/batches/"+run, "")).ID)
-	require.Equal(t, "cancelled", string(decoded[batchObject](t, b.ask("POST", "/v1/batches/"+run+"/cancel", "")).Status))
+	require.Equal(t, "cancelled", decoded[batchObject](t, b.ask("POST", "/v1/batches/"+run+"/cancel", "")).Status)
 }
 
 func TestBatchesAreOpenAIs(t *testing.T) {
