@@ -145,8 +145,8 @@ func (s *Store) Fail(ctx context.Context, id string, problems []Problem) error {
 	if err != nil {
 		return fmt.Errorf("fail batch %s: %w", id, err)
 	}
-	_, err = s.run(ctx, "fail", id, failScript, []string{s.keys.Batch(id), s.keys.BatchDone(id)}, why, Kept.Milliseconds())
-	if err != nil {
+	words, err := s.run(ctx, "fail", id, failScript, []string{s.keys.Batch(id), s.keys.BatchDone(id)}, why, Kept.Milliseconds())
+	if err != nil || words[2] != "1" {
 		return err
 	}
 	return s.Tell(ctx, id)
@@ -235,9 +235,6 @@ func (s *Store) Note(ctx context.Context, id string, notes map[string]string) er
 	}
 	return nil
 }
-
-// Done is the channel on which every change of the batch's status is published, with the status.
-func (s *Store) Done(id string) string { return s.keys.BatchDone(id) }
 
 // Tell writes the event of a batch's end, and takes the batch out of the list of those that have not ended. It is told
 // at least once: a crash in between has it told again. One that has not ended is left alone.
