@@ -43,7 +43,7 @@ func (e *FieldError) Unwrap() error { return ErrInvalidJob }
 
 // later are the fields of the design that this build does not act on: they are refused by name, never ignored.
 var later = map[string]bool{
-	"accept": true, "cache": true, "reply_stream": true, "webhook": true,
+	"accept": true, "cache": true,
 }
 
 // DecodeJob reads one job as a user writes it. What encoding/json would pass over is refused by name: fields that this
@@ -121,6 +121,9 @@ func decodeField(fields map[string]any, name string, value []byte) error {
 		return unknownField(fields, name)
 	}
 	if err := json.Unmarshal(value, field); err != nil {
+		if problem := (*FieldError)(nil); errors.As(err, &problem) {
+			return problem
+		}
 		return mistyped(name, field, value)
 	}
 	if retention, ok := field.(*Duration); ok && *retention == 0 && jsonKind(value) != "null" {

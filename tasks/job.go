@@ -39,6 +39,11 @@ type Job struct {
 	// MaxCostUSD is what all calls of the job may cost, in US dollars, more than 0: none is made whose worst case would pass it.
 	// Defaults to no limit.
 	MaxCostUSD *float64 `json:"max_cost_usd,omitempty"`
+	// Webhook is whom to tell of the job's end. Defaults to nobody.
+	Webhook *Webhook `json:"webhook,omitempty"`
+	// ReplyStream names the stream that receives the result, [A-Za-z0-9_-]{1,64}: forebay:reply:<tenant>:<name> in Redis.
+	// Defaults to none.
+	ReplyStream string `json:"reply_stream,omitempty"`
 	// Retention is how long the record is kept after the end. Defaults to the catalog's (24h).
 	Retention Duration `json:"retention,omitempty"`
 	// Tenant is who pays. Defaults to "default".

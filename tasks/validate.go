@@ -14,8 +14,9 @@ import (
 )
 
 var (
-	idPattern   = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
-	namePattern = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+	idPattern    = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
+	namePattern  = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+	replyPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 )
 
 // The limits of a job's fields.
@@ -86,6 +87,12 @@ func (j *Job) Validate() error {
 	}
 	if j.Deadline != nil && j.RunAt != nil && !j.Deadline.After(*j.RunAt) {
 		refuse("deadline", "must be after run_at")
+	}
+	if j.Webhook != nil {
+		problems = append(problems, j.Webhook.Validate(JobEvents())...)
+	}
+	if j.ReplyStream != "" && !replyPattern.MatchString(j.ReplyStream) {
+		refuse("reply_stream", "must be 1 to 64 characters of A-Z a-z 0-9 _ -")
 	}
 	problems = append(problems, j.validateContent()...)
 	problems = append(problems, j.validateMetadata()...)

@@ -164,7 +164,7 @@ func TestMistakesThroughTheBinary(t *testing.T) {
 	s.ok(t, "config", "init")
 	simulated := simulatedFile(t)
 	bad := writeFile(t, "bad.yaml", "redis:\n  urll: x\n")
-	webhook := writeFile(t, "job.json", `{"task_type":"fast_summary","input":"x","webhook":{"url":"https://example.com"}}`)
+	webhook := writeFile(t, "job.json", `{"task_type":"fast_summary","input":"x","accept":{}}`)
 	large := writeFile(t, "large.txt", strings.Repeat("a", tasks.MaxJobBytes+1))
 	const redis = "redis://user:hunter2@127.0.0.1:1/0"
 	_, server := redistest.Embedded(t)
@@ -189,7 +189,7 @@ func TestMistakesThroughTheBinary(t *testing.T) {
 			"forebay: " + large + " is larger than the 8388608 bytes that a job may have; divide it",
 		}},
 		{"unsupported field", "enqueue --job " + webhook, exitFailed, []string{
-			"forebay: " + webhook + ": webhook: `webhook` is not available yet; leave it out",
+			"forebay: " + webhook + ": accept: `accept` is not available yet; leave it out",
 		}},
 		{"unknown command", "batchh", exitUsage, []string{`forebay: unknown command "batchh"`}},
 		{"command to come", "webhooks list", exitUsage, []string{"forebay: `forebay webhooks` is not available yet"}},

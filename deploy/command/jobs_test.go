@@ -72,7 +72,7 @@ func TestEnqueueRefusals(t *testing.T) {
 	run := onRedis(t)
 	large := writeFile(t, "large.txt", strings.Repeat("a", tasks.MaxJobBytes+1))
 	escaped := writeFile(t, "escaped.txt", strings.Repeat("\n", tasks.MaxJobBytes/2+1)+"a")
-	webhook := writeFile(t, "job.json", `{"task_type":"fast_summary","input":"x","webhook":{"url":"https://example.com"}}`)
+	webhook := writeFile(t, "job.json", `{"task_type":"fast_summary","input":"x","accept":{}}`)
 	empty := writeFile(t, "empty.txt", " \n")
 	nowhere := filepath.Join(t.TempDir(), "nowhere.txt")
 	cut := writeFile(t, "cut.json", `{"messages":[{"role":"user"`)
@@ -84,7 +84,7 @@ func TestEnqueueRefusals(t *testing.T) {
 		{"unknown task type", `task_type: no task type "fast_summari", did you mean "fast_summary"?`, "--type fast_summari --input x"},
 		{"oversized", large + " is larger than the 8388608 bytes that a job may have; divide it", "--type fast_summary --file " + large},
 		{"oversized as JSON", "the job has 8388650 bytes as JSON; at most 8388608 are accepted, so divide what it asks for", "--type fast_summary --file " + escaped},
-		{"unsupported field", webhook + ": webhook: `webhook` is not available yet; leave it out", "--job " + webhook},
+		{"unsupported field", webhook + ": accept: `accept` is not available yet; leave it out", "--job " + webhook},
 		{"nothing in it", empty + " is empty; there is nothing to ask for", "--type fast_summary --file " + empty},
 		{"not there", nowhere + " cannot be read: no such file or directory; name a file that is there, or - for the standard input", "--type fast_summary --file " + nowhere},
 		{"cut off", cut + ` is not JSON at byte 27: unexpected end of JSON input; write the body of the call there, such as {"messages": [...]}`, "--type fast_summary --request " + cut},

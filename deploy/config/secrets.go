@@ -15,7 +15,7 @@ import (
 )
 
 // Check looks for the secrets that the file names, as `forebay config check` does: the API key of every account that
-// is used with one, and Redis' URL and password. It calls nobody. It returns what is missing, a placeholder or of the
+// is used with one, those that webhooks are signed with, and Redis' URL and password. It calls nobody. It returns what is missing, a placeholder or of the
 // wrong shape, in the order of the file; never any part of a secret.
 func Check(file *File) []Problem {
 	var problems []Problem
@@ -30,6 +30,14 @@ func Check(file *File) []Problem {
 			}
 			text := strings.TrimPrefix(err.Error(), "account "+name+": ")
 			problems = append(problems, file.problem([]string{"accounts", name, source}, text))
+		}
+	}
+	for i, secret := range file.Catalog.Webhooks.Secrets {
+		for j, source := range secret.Keys {
+			if _, err := file.Catalog.WebhookKey(source); err != nil {
+				path := []string{"webhooks", "secrets", catalog.ListIndex(i), "keys", catalog.ListIndex(j)}
+				problems = append(problems, file.problem(path, err.Error()))
+			}
 		}
 	}
 	if _, err := file.RedisOptions(); err != nil {

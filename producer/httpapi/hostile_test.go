@@ -35,7 +35,7 @@ var hostile = []struct{ name, body, want string }{
 	{"a field twice", `{"input":"a","input":"b"}`, "input: is given twice"},
 	{"another case", `{"Input":"a"}`, "did you mean input"},
 	{"unknown", `{"prompt":"a"}`, "prompt: unknown field"},
-	{"later", `{"webhook":{}}`, "not available yet"},
+	{"later", `{"accept":{}}`, "not available yet"},
 	{"a huge number", `{"max_retries":1e400}`, "max_retries"},
 	{"a fraction", `{"max_retries":1.5}`, "max_retries"},
 	{"out of range", strings.Replace(summary, "{", `{"max_retries":99999999,`, 1), "max_retries"},

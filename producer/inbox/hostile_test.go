@@ -60,7 +60,7 @@ func hostiles() []hostile {
 		{"an id that is none", job(`{"id":"../etc","task_type":"fast_summary","input":"x"}`), "id: must be 1 to 128 characters of A-Z a-z 0-9 _ -", "id:", ""},
 		{"another tenant's id", job(`{"id":"theirs","task_type":"fast_summary","input":"x"}`), "create job theirs: the id is taken by a job that asks for something else; choose another id", "", ""},
 		{"another tenant's id under their name", job(`{"id":"theirs","tenant":"acme","task_type":"fast_summary","input":"x"}`), "create job theirs: the id is taken by a job that asks for something else; choose another id", "", ""},
-		{"not available yet", job(`{"task_type":"fast_summary","input":"x","webhook":{}}`), "webhook: `webhook` is not available yet; leave it out", "webhook:41", ""},
+		{"not available yet", job(`{"task_type":"fast_summary","input":"x","accept":{}}`), "accept: `accept` is not available yet; leave it out", "accept:41", ""},
 		{"no job", []string{"data", "{}"}, "the entry has no field job; send XADD ... * job '{...}'", "", ""},
 		{"another case", []string{"Job", "{}"}, "the entry has no field job; send XADD ... * job '{...}'", "", ""},
 		{"two jobs", []string{"job", "{}", "job", "{}"}, "the entry has 2 fields job; send one job in each entry", "", ""},

@@ -26,6 +26,9 @@ type Catalog struct {
 	Breaker      Breaker              `yaml:"breaker"`
 	Retry        Retry                `yaml:"retry"`
 	Budget       Budget               `yaml:"budget"`
+	// Webhooks and ReplyStreams are where results go by themselves.
+	Webhooks     Webhooks     `yaml:"webhooks"`
+	ReplyStreams ReplyStreams `yaml:"reply_streams"`
 
 	// LookupEnv finds the environment variables that hold API keys. Defaults to os.LookupEnv.
 	LookupEnv func(name string) (string, bool) `yaml:"-"`

@@ -21,6 +21,8 @@ const (
 	defaultTemperature    = 0.7
 	defaultPrompt         = inputMark
 
+	defaultReplies    = 100_000
+	defaultReplyAge   = 168 * time.Hour
 	defaultMaxAge     = 7 * 24 * time.Hour
 	defaultRetention  = 24 * time.Hour
 	defaultMaxRetries = 4
@@ -84,6 +86,9 @@ func (c *Catalog) fillDefaults() {
 	fill(&c.Retry.BackoffMax, defaultBackoffMax)
 	fill(&c.Retry.TryBackoff, defaultTryBackoff)
 	c.Budget.fillDefaults()
+	c.Webhooks.fillDefaults()
+	fill(&c.ReplyStreams.MaxLen, defaultReplies)
+	fill(&c.ReplyStreams.MaxAge, defaultReplyAge)
 }
 
 // WithDefaults is the Breaker with the documented default in every field that has its zero value.

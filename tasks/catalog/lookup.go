@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/targets"
 )
 
 // index holds what the lookups answer. It is built by Validate and only read afterwards.
@@ -16,10 +17,12 @@ type index struct {
 	plans     map[string][]string    // by task type: the models of its jobs
 	defaults  map[string][]field     // by task type; "" is a chat job without one
 	bounds    []string               // the request's fields that bound an answer
+	guard     *targets.Guard         // where webhooks may go
 }
 
 func (c *Catalog) buildIndex() {
 	c.index = index{
+		guard:     c.index.guard,
 		endpoints: make(map[string][]*Endpoint, len(c.Models)),
 		tierOf:    make(map[string]string, len(c.Models)),
 		tiers:     make(map[string][]string, len(c.Tiers)),

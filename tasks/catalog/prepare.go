@@ -45,7 +45,7 @@ func (c *Catalog) Prepare(job tasks.Job, now time.Time) (Prepared, error) {
 	if job.Kind, err = c.kindOf(job); err != nil {
 		return Prepared{}, err
 	}
-	problems := errors.Join(c.checkModels(job), c.setTimes(&job, now))
+	problems := errors.Join(c.checkModels(job), c.checkWebhook(job.Tenant, job.Webhook), c.setTimes(&job, now))
 	count, err := c.render(&job)
 	if err := errors.Join(problems, err); err != nil {
 		return Prepared{}, err

@@ -47,6 +47,8 @@ func (c *Catalog) Validate() error {
 	v.taskTypes()
 	v.numbers()
 	v.budget()
+	v.replyStreams()
+	v.webhooks()
 	if len(v.problems) > 0 {
 		return errors.Join(v.problems...)
 	}
