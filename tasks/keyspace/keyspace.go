@@ -118,6 +118,47 @@ func (k Keyspace) Batches(tenant string) string {
 // OpenBatches is the ids of the batches that have not ended, by their creation: a sorted set.
 func (k Keyspace) OpenBatches() string { return k.prefix + "batches:open" }
 
+// Webhook is the record of a webhook: a hash.
+func (k Keyspace) Webhook(id string) string { return k.prefix + "{webhook:" + id + "}" }
+
+// Webhooks is the ids of the webhooks of a tenant in a state, "pending", "dead" or "ended", by when what they tell of
+// happened: a sorted set. An empty state is any, an empty tenant everybody's.
+func (k Keyspace) Webhooks(state, tenant string) string {
+	if state == "" {
+		state = "all"
+	}
+	key := k.prefix + "webhooks:" + state
+	if tenant != "" {
+		key += ":of:" + tenant
+	}
+	return key
+}
+
+// WebhooksExpiring is the ids of the webhooks that have ended, with their tenants, by when their records expire: a
+// sorted set.
+func (k Keyspace) WebhooksExpiring() string { return k.prefix + "webhooks:expiring" }
+
+// WebhookTargets is the digests of the targets of a tenant's webhooks, by their last use: a sorted set.
+func (k Keyspace) WebhookTargets(tenant string) string { return k.webhooks(tenant) + ":targets" }
+
+// WebhookTarget is the breaker of a target, with its latency, its counters, and which of its URLs are off: a hash.
+func (k Keyspace) WebhookTarget(tenant, digest string) string {
+	return k.webhooks(tenant) + ":t:" + digest
+}
+
+// WebhookTargetPermits is the attempts that are out to a target, by when their permits expire: a sorted set.
+func (k Keyspace) WebhookTargetPermits(tenant, digest string) string {
+	return k.WebhookTarget(tenant, digest) + ":permits"
+}
+
+// WebhookTargetRecent is the last attempts to a target, the newest first: a capped list of JSON.
+func (k Keyspace) WebhookTargetRecent(tenant, digest string) string {
+	return k.WebhookTarget(tenant, digest) + ":recent"
+}
+
+// WebhookPermits is the attempts that are out to all targets of a tenant, by when their permits expire: a sorted set.
+func (k Keyspace) WebhookPermits(tenant string) string { return k.webhooks(tenant) + ":permits" }
+
 // Inbox is where any language puts jobs: a stream.
 func (k Keyspace) Inbox() string { return k.prefix + "inbox" }
 
@@ -227,6 +268,8 @@ func (k Keyspace) Queue(priority string) string {
 	}
 	return k.prefix + priority
 }
+
+func (k Keyspace) webhooks(tenant string) string { return k.prefix + "{webhooks:" + tenant + "}" }
 
 func (k Keyspace) budget() string { return k.prefix + "{budget}:" }
 

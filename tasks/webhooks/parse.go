@@ -1,0 +1,76 @@
+package webhooks
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// parse reads the fields of a webhook's record.
+func parse(id string, fields map[string]string) (*Record, error) {
+	p := parser{id: id, fields: fields}
+	r := &Record{
+		Webhook: Webhook{
+			ID: id, Event: fields["event"], Tenant: fields["tenant"],
+			To:  Address{URL: fields["url"], Secret: fields["secret"]},
+			Job: fields["job"], Run: int(p.number("run")), Batch: fields["batch"], At: p.time("at"),
+			Keep: time.Duration(p.number("keep")) * time.Millisecond,
+		},
+		State: State(fields["state"]), Reason: fields["reason"], Cycle: int(p.number("cycle")), Since: p.time("since"),
+		Attempts: int(p.number("attempts")), Tries: int(p.number("tries")), Waiting: fields["waiting"],
+		NextAt: p.time("next_at"), EndedAt: p.time("ended_at"),
+	}
+	if headers := fields["headers"]; headers != "" {
+		p.failed("headers", json.Unmarshal([]byte(headers), &r.To.Headers))
+	}
+	for name, value := range fields {
+		if !strings.HasPrefix(name, "a:") {
+			continue
+		}
+		var a wireAttempt
+		p.failed(name, json.Unmarshal([]byte(value), &a))
+		if a.Error == ErrorOpen && fields["open"] != strconv.Itoa(a.Number) {
+			a.Error = ErrorUnknown // another one was begun since
+		}
+		r.History = append(r.History, a.attempt())
+	}
+	slices.SortFunc(r.History, func(a, b Attempt) int { return a.Number - b.Number })
+	if p.err != nil {
+		return nil, p.err
+	}
+	return r, nil
+}
+
+// parser reads fields one after the other and keeps the first error.
+type parser struct {
+	id     string
+	fields map[string]string
+	err    error
+}
+
+func (p *parser) failed(name string, err error) {
+	if err != nil && p.err == nil {
+		p.err = fmt.Errorf("read webhook %s: field %s: %w", p.id, name, err)
+	}
+}
+
+func (p *parser) number(name string) int64 {
+	text := p.fields[name]
+	if text == "" {
+		return 0
+	}
+	value, err := strconv.ParseInt(text, 10, 64)
+	p.failed(name, err)
+	return value
+}
+
+func (p *parser) time(name string) time.Time {
+	ms := p.number(name)
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
