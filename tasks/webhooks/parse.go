@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/forebay-queue/forebay/tasks"
 )
 
 // parse reads the fields of a webhook's record.
@@ -15,7 +17,7 @@ func parse(id string, fields map[string]string) (*Record, error) {
 	r := &Record{
 		Webhook: Webhook{
 			ID: id, Event: fields["event"], Tenant: fields["tenant"],
-			To:  Address{URL: fields["url"], Secret: fields["secret"]},
+			To:  tasks.Webhook{URL: fields["url"], Secret: fields["secret"]},
 			Job: fields["job"], Run: int(p.number("run")), Batch: fields["batch"], At: p.time("at"),
 			Keep: time.Duration(p.number("keep")) * time.Millisecond,
 		},

@@ -79,13 +79,6 @@ const (
 	ErrorUnknown = "unknown"
 )
 
-// Address is where a webhook goes: the URL, the name of the secret, and headers beside the spec's.
-type Address struct {
-	URL, Secret string
-	Events      []string
-	Headers     map[string]string
-}
-
 // Webhook is what a webhook is about and where it goes. It does not change.
 type Webhook struct {
 	// ID is the same on every attempt: see ID, the function.
@@ -94,7 +87,7 @@ type Webhook struct {
 	Event  string
 	Tenant string
 	// To is where it goes.
-	To Address
+	To tasks.Webhook
 	// Job and Run are the job's that it is about, Batch the batch's.
 	Job   string
 	Run   int

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/redistest"
 )
@@ -60,7 +61,7 @@ func (b bundle) made(job, address string) *Record {
 	b.t.Helper()
 	w := Webhook{
 		ID: ID("job", job, "1", address), Event: "job.succeeded", Tenant: "acme", Job: job, Run: 1, At: time.Now(), Keep: time.Hour,
-		To: Address{URL: address, Secret: "main", Headers: map[string]string{"x-team": "7"}},
+		To: tasks.Webhook{URL: address, Secret: "main", Headers: map[string]string{"x-team": "7"}},
 	}
 	require.NoError(b.t, b.Create(b.t.Context(), w))
 	return b.get(w.ID)
@@ -388,7 +389,7 @@ func TestListGoesOnWhereItEnded(t *testing.T) {
 		for i := range 7 {
 			w := Webhook{
 				ID: ID("list", strconv.Itoa(i)), Event: "job.failed", Tenant: []string{"acme", "umbrella"}[i%2], Job: "j" + strconv.Itoa(i),
-				At: at.Add(time.Duration(i/4) * time.Second), To: Address{URL: "https://a.example/hook"},
+				At: at.Add(time.Duration(i/4) * time.Second), To: tasks.Webhook{URL: "https://a.example/hook"},
 			}
 			require.NoError(b.t, b.Create(b.t.Context(), w))
 			want[w.ID] = true
