@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/forebay-queue/forebay/tasks/envelope"
+	"github.com/forebay-queue/forebay/tasks/letgo"
 )
 
 const (
@@ -26,7 +26,7 @@ func (w *Worker) letGo(endpoint string, in time.Duration, most int) {
 		}
 		ctx, cancel := context.WithTimeout(w.writable, letGoTimeout)
 		defer cancel()
-		gone, err := envelope.LetGo(ctx, w.redis, w.store, endpoint, letGoLooks, most)
+		gone, err := letgo.Jobs(ctx, w.redis, w.store, endpoint, letGoLooks, most)
 		switch {
 		case err != nil && w.writable.Err() == nil:
 			w.log.Warn().Err(err).Str("endpoint", endpoint).Msg("jobs that wait for the endpoint come back at their own time")

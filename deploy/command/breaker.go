@@ -13,10 +13,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/forebay-queue/forebay/tasks/catalog"
-	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/letgo"
 )
 
 // breakersReply is what `forebay breaker list --json` prints.
@@ -103,7 +103,7 @@ func (b *breakers) letGo(ctx context.Context, endpoint string) error {
 		return err
 	}
 	defer func() { _ = store.Close() }()
-	_, err = envelope.LetGo(ctx, b.client, store, endpoint, math.MaxInt32, math.MaxInt32)
+	_, err = letgo.Jobs(ctx, b.client, store, endpoint, math.MaxInt32, math.MaxInt32)
 	return err
 }
 
