@@ -84,7 +84,11 @@ func New(config Config) (*Client, error) {
 			config.Concurrency = envelope.MostTogether
 		}
 	}
-	store, err := jobstore.New(jobstore.Config{Redis: config.Redis, Prefix: config.Prefix})
+	stores := jobstore.Config{Redis: config.Redis, Prefix: config.Prefix}
+	if config.Catalog != nil {
+		stores.Replies = jobstore.Replies(config.Catalog.ReplyStreams)
+	}
+	store, err := jobstore.New(stores)
 	if err != nil {
 		return nil, err
 	}

@@ -47,7 +47,8 @@ type Config struct {
 	Redis redis.UniversalClient
 	// Prefix stands before every key. Defaults to keyspace.DefaultPrefix. All processes of a deployment share it.
 	Prefix string
-	// Catalog is a validated catalog. Without one no endpoint is probed, and no active endpoint published.
+	// Catalog is a validated catalog. Without one no endpoint is probed, and no active endpoint published, and reply streams are
+	// kept for the default time.
 	Catalog *catalog.Catalog
 	// HealthInterval is the time from one health probe of an endpoint to the next, at least 1s; NoHealthProbes turns
 	// them off. Defaults to 60s.
@@ -97,7 +98,11 @@ func New(config Config) (*Scheduler, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	store, err := jobstore.New(jobstore.Config{Redis: config.Redis, Prefix: config.Prefix})
+	stores := jobstore.Config{Redis: config.Redis, Prefix: config.Prefix}
+	if config.Catalog != nil {
+		stores.Replies = jobstore.Replies(config.Catalog.ReplyStreams)
+	}
+	store, err := jobstore.New(stores)
 	if err != nil {
 		return nil, fmt.Errorf("scheduler: %w", err)
 	}

@@ -185,7 +185,9 @@ func (w *Worker) connect() error {
 	w.gate = gate.New(gateClient, keyspace.New(w.config.Prefix), w.catalog)
 	w.budget = gate.NewBudget(gateClient, keyspace.New(w.config.Prefix), w.catalog.Budget)
 	w.pauses = pauses.New(w.redis, keyspace.New(w.config.Prefix))
-	w.store, err = jobstore.New(jobstore.Config{Redis: w.redis, Pipe: pipe, Prefix: w.config.Prefix})
+	w.store, err = jobstore.New(jobstore.Config{
+		Redis: w.redis, Pipe: pipe, Prefix: w.config.Prefix, Replies: jobstore.Replies(w.catalog.ReplyStreams),
+	})
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}

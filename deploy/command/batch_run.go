@@ -36,6 +36,7 @@ type batchRunFlags struct {
 	dryRun, local, retryFailed, overwrite bool
 	data                                  string
 	maxCost                               float64
+	webhook, webhookSecret                string
 }
 
 func newBatchRunCommand() *cobra.Command {
@@ -78,6 +79,8 @@ The exit status is 0 when every line succeeded, and else 1; 130 after Ctrl-C.`,
 	f.StringVar(&flags.textField, "text-field", "", "field or column of the text (default \"text\")")
 	f.StringVar(&flags.idField, "id-field", "", "field or column of the id (default \"id\" where there is one, else the line's number)")
 	f.StringVar(&flags.tenant, "tenant", catalog.DefaultTenant, "who pays")
+	f.StringVar(&flags.webhook, "webhook", "", "`url` that is told of the batch's end (default: what the tenant has subscribed)")
+	f.StringVar(&flags.webhookSecret, "webhook-secret", "", "`name` of the secret that signs it (default \"default\")")
 	f.BoolVar(&flags.dryRun, "dry-run", false, "say what it would take - jobs, tokens, cost, time - and do nothing")
 	f.Float64Var(&flags.maxCost, "max-cost", 0, "what all calls may cost, in US `dollars`, earlier runs of the same files included: no line is\nbegun that could pass it (default: no limit)")
 	f.BoolVar(&flags.overwrite, "overwrite", false, "replace a file for the answers that no run of this command has begun")
@@ -145,6 +148,18 @@ func styleOf(format batchio.Format, out string) batchio.Style {
 	return batchio.StyleResult
 }
 
+// batchWebhooks are those that are told of the batch's end.
+func batchWebhooks(cmd *cobra.Command, known *catalog.Catalog, flags batchRunFlags) ([]tasks.Webhook, error) {
+	webhook, err := withWebhook(cmd, nil, flags.webhook, flags.webhookSecret)
+	if err == nil {
+		err = known.CheckWebhook(flags.tenant, webhook, tasks.BatchEvents())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return known.BatchWebhooks(flags.tenant, webhook), nil
+}
+
 // run runs the batch, or says what it would take.
 func (s *batchSite) run(cmd *cobra.Command, in batchio.Config, style batchio.Style, flags batchRunFlags) error {
 	var err error
@@ -153,6 +168,10 @@ func (s *batchSite) run(cmd *cobra.Command, in batchio.Config, style batchio.Sty
 	}
 	in.JobOfCall = func(url string, body json.RawMessage) (tasks.Job, error) {
 		return batchlines.JobOf(url, body, s.catalog)
+	}
+	webhooks, err := batchWebhooks(cmd, s.catalog, flags)
+	if err != nil {
+		return err
 	}
 	if flags.dryRun {
 		return s.quote(cmd, in, flags)
@@ -169,6 +188,7 @@ func (s *batchSite) run(cmd *cobra.Command, in batchio.Config, style batchio.Sty
 	report, err := filerun.Run(cmd.Context(), filerun.Config{
 		Client: s.client, Catalog: s.catalog, Journal: journal, Input: in, Out: flags.out, Errors: flags.out + errorsSuffix, Style: style,
 		Tenant: flags.tenant, MaxCostUSD: flags.maxCost, RetryFailed: flags.retryFailed, Watch: display.show,
+		Webhooks: webhooks,
 	})
 	display.close()
 	switch {

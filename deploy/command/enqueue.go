@@ -21,6 +21,7 @@ type enqueueFlags struct {
 	maxRetries                                          int
 	retention                                           time.Duration
 	maxCost                                             float64
+	webhook, webhookSecret, replyStream                 string
 
 	wait    bool
 	timeout time.Duration
@@ -85,6 +86,9 @@ The exit status is 0 when the job was accepted or has succeeded already, with --
 	f.Float64Var(&flags.maxCost, "max-cost", 0, "what all calls of the job may cost, in US `dollars` (default: no limit)")
 	f.StringVar(&flags.tenant, "tenant", "", "who pays")
 	f.StringArrayVar(&flags.metadata, "metadata", nil, "`key=value` that the result brings back (repeatable)")
+	f.StringVar(&flags.webhook, "webhook", "", "`url` that is told of the job's end")
+	f.StringVar(&flags.webhookSecret, "webhook-secret", "", "`name` of the secret that signs it (default \"default\")")
+	f.StringVar(&flags.replyStream, "reply-stream", "", "`name` of the Redis stream that receives the result")
 	f.BoolVar(&flags.wait, "wait", false, "wait for the job's end, and print the answer's text (with --json the result)")
 	f.DurationVar(&flags.timeout, "timeout", 0, "how long to wait at most (default: as long as it takes)")
 	return cmd

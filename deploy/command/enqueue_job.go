@@ -33,6 +33,7 @@ func buildJob(cmd *cobra.Command, flags enqueueFlags, now time.Time) (tasks.Job,
 		{flags.profile, &job.Profile},
 		{flags.tier, &job.Tier},
 		{flags.tenant, &job.Tenant},
+		{flags.replyStream, &job.ReplyStream},
 	} {
 		*field.into = cmp.Or(field.flag, *field.into)
 	}
@@ -54,6 +55,9 @@ func buildJob(cmd *cobra.Command, flags enqueueFlags, now time.Time) (tasks.Job,
 	if err := errors.Join(setTime(cmd, &job.RunAt, "run-at", flags.runAt, now), setTime(cmd, &job.Deadline, "deadline", flags.deadline, now)); err != nil {
 		return tasks.Job{}, err
 	}
+	if job.Webhook, err = withWebhook(cmd, job.Webhook, flags.webhook, flags.webhookSecret); err != nil {
+		return tasks.Job{}, err
+	}
 	for _, pair := range flags.metadata {
 		key, value, found := strings.Cut(pair, "=")
 		if !found {
@@ -72,6 +76,22 @@ func buildJob(cmd *cobra.Command, flags enqueueFlags, now time.Time) (tasks.Job,
 		return tasks.Job{}, fmt.Errorf("the job has %d bytes as JSON; at most %d are accepted, so divide what it asks for", len(encoded), tasks.MaxJobBytes)
 	}
 	return job, nil
+}
+
+// withWebhook is a webhook whose fields the flags --webhook and --webhook-secret replace.
+func withWebhook(cmd *cobra.Command, given *tasks.Webhook, url, secret string) (*tasks.Webhook, error) {
+	if url == "" && secret == "" {
+		return given, nil
+	}
+	if url == "" && given == nil {
+		return nil, refuseUsage(cmd, "--webhook-secret belongs to --webhook")
+	}
+	webhook := tasks.Webhook{}
+	if given != nil {
+		webhook = *given
+	}
+	webhook.URL, webhook.Secret = cmp.Or(url, webhook.URL), cmp.Or(secret, webhook.Secret)
+	return &webhook, nil
 }
 
 // readContent reads what the job asks for from the one place that was given.

@@ -28,6 +28,8 @@ type Config struct {
 	Out, Errors string
 	Style       batchio.Style
 	Tenant      string
+	// Webhooks are told of the end of each batch.
+	Webhooks []tasks.Webhook
 	// MaxCostUSD is what all calls of the run may cost, those of earlier runs of the same files included. 0 is no limit.
 	MaxCostUSD float64
 	// RetryFailed has the lines run again that have failed before.
@@ -270,6 +272,7 @@ func (r *run) openBatch(ctx context.Context, at int32) error {
 		if _, err := store.Create(ctx, batches.Batch{
 			ID: id, Tenant: r.config.Tenant, Name: r.config.Input.Path, Kind: batches.KindRun,
 			Deadline: time.Now().Add(r.config.Catalog.Defaults.MaxAge), Retention: r.config.Catalog.Defaults.Retention,
+			Webhooks: r.config.Webhooks,
 		}); err != nil {
 			return err
 		}

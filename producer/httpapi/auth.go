@@ -85,6 +85,10 @@ func (a *Auth) Authenticate(next http.Handler) http.Handler {
 			a.serveLogin(w, r)
 			return
 		}
+		if isResultLink(r) { // whoever has it may read one result: the link itself is looked at where it is served
+			next.ServeHTTP(w, r)
+			return
+		}
 		identity, problem := a.identify(r)
 		if problem == nil && !identity.Write && changes(r) {
 			problem = &apiError{status: http.StatusForbidden, code: "write_forbidden", message: "this key may only read"}

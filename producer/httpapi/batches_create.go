@@ -16,6 +16,7 @@ import (
 	"github.com/forebay-queue/forebay/producer/batchrun"
 	"github.com/forebay-queue/forebay/producer/files"
 	"github.com/forebay-queue/forebay/producer/internal/openai"
+	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/batches"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 )
@@ -39,6 +40,7 @@ type batchAsked struct {
 	CompletionWindow   string            `json:"completion_window" enum:"24h" doc:"24h"`
 	Metadata           map[string]string `json:"metadata,omitempty" doc:"Up to 16 pairs of strings (64 and 512 characters)"`
 	OutputExpiresAfter *expiresAfter     `json:"output_expires_after,omitempty" doc:"How long its files are kept; as long as the configuration says without it"`
+	Webhook            *tasks.Webhook    `json:"webhook,omitempty" doc:"Whom to tell of its end; those that the tenant has subscribed without it. Not OpenAI's"`
 }
 
 type expiresAfter struct {
@@ -79,11 +81,15 @@ func (a *API) createBatch(ctx context.Context, input *createBatchInput) (*batchO
 	if file.Tenant != tenant { // an operator's: whose file it is, theirs is the batch
 		tenant = file.Tenant
 	}
+	if err := checkBatchWebhook(a.client.Catalog(), tenant, asked.Webhook); err != nil {
+		return nil, err
+	}
 	now := time.Now()
 	batch := batches.Batch{
 		ID: batches.NewID(), Tenant: tenant, Name: file.Filename, Kind: batches.KindFile, Status: batches.StatusValidating,
 		Endpoint: asked.Endpoint, CompletionWindow: completionWindow, InputFileID: file.ID, Metadata: asked.Metadata,
 		Retention: a.config.BatchRetention, CreatedAt: now, Deadline: now.Add(windowOfBatches),
+		Webhooks: a.client.Catalog().BatchWebhooks(tenant, asked.Webhook),
 	}
 	if asked.OutputExpiresAfter != nil {
 		batch.OutputExpiresAfter = time.Duration(asked.OutputExpiresAfter.Seconds) * time.Second
@@ -97,6 +103,15 @@ func (a *API) createBatch(ctx context.Context, input *createBatchInput) (*batchO
 		return nil, errStore()
 	}
 	return &batchOutput{shownBatch(batch)}, nil
+}
+
+// checkBatchWebhook refuses a webhook that could not be delivered.
+func checkBatchWebhook(known *catalog.Catalog, tenant string, webhook *tasks.Webhook) error {
+	err := known.CheckWebhook(tenant, webhook, tasks.BatchEvents())
+	if problem := (*tasks.FieldError)(nil); errors.As(err, &problem) {
+		return invalidValue(problem.Field, problem.Problem)
+	}
+	return err
 }
 
 func invalidValue(param, message string) *apiError {
@@ -116,7 +131,10 @@ func decodeBatch(body []byte) (batchAsked, error) {
 		return asked, nil
 	}
 	var mistyped *json.UnmarshalTypeError
+	var webhook *tasks.FieldError
 	switch {
+	case errors.As(err, &webhook):
+		return asked, invalidValue(webhook.Field, webhook.Problem)
 	case errors.As(err, &mistyped) && mistyped.Field != "":
 		return asked, &apiError{
 			status: http.StatusBadRequest, code: "invalid_type", param: mistyped.Field,
@@ -125,7 +143,7 @@ func decodeBatch(body []byte) (batchAsked, error) {
 	case json.Valid(body) && bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")):
 		return asked, &apiError{
 			status: http.StatusBadRequest, code: "unknown_parameter",
-			message: "A field is not known: " + err.Error() + ". A batch has input_file_id, endpoint, completion_window, metadata and output_expires_after.",
+			message: "A field is not known: " + err.Error() + ". A batch has input_file_id, endpoint, completion_window, metadata, output_expires_after and webhook.",
 		}
 	}
 	return asked, &apiError{status: http.StatusBadRequest, code: "invalid_json", message: "the body must be a JSON object"}

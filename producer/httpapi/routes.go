@@ -20,6 +20,7 @@ const (
 	pagePath     = "/docs/"
 	jobsPath     = "/v1/jobs"
 	jobPath      = jobsPath + "/{id}"
+	resultPath   = jobPath + "/result"
 )
 
 // The groups of the document.
@@ -109,6 +110,11 @@ A job that waits ends at once, as cancelled. One that runs is ended by its worke
 succeed if its answer is on its way. One that has ended is answered as it stands.`, 400, 403, 404, 503), a.cancelJob)
 	huma.Register(api, operation(http.MethodPost, jobPath+"/retry", "retryJob", groupJobs, "Run a job again that has ended without success", `
 The job is queued anew with all its retries. What its earlier runs cost still counts.`, 400, 403, 404, 409, 503), a.retryJob)
+	link := operation(http.MethodGet, resultPath, "getLinkedResult", groupJobs, "The result of a job that a webhook links to", `
+A webhook whose result is too large to be sent links to it here. The link needs no key, is of one run of one job, and
+expires.`, 400, 403, 404, 503)
+	link.Security = []map[string][]string{{}}
+	huma.Register(api, link, a.linkedResult)
 	events := operation(http.MethodGet, jobPath+"/events", "streamEvents", groupJobs, "How a job goes on, as server-sent events", `
 An event is named status, or result for the end, after which the stream ends; its data is what GET of the job answers. The
 end is told at once. Other changes are told within some seconds, and those that do not last may be left out.`, 400, 404, 503)

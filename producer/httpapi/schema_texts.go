@@ -20,6 +20,14 @@ var fieldTexts = map[string]map[string]string{
 		"retention":    "How long the record is kept after the end, 1s to 8784h; 24h, unless the configuration says otherwise",
 		"tenant":       "Who pays; that of the key",
 		"metadata":     "Up to 16 pairs of strings (64 and 512 characters), echoed in the result",
+		"webhook":      "Whom to tell of the job's end; nobody",
+		"reply_stream": "The stream of Redis that receives the result: forebay:reply:<tenant>:<name>; none",
+	},
+	"Webhook": {
+		"url":     "Where the message is sent: https, to the public Internet, unless the operator allows more",
+		"secret":  "The name of the secret that signs it; default",
+		"events":  "Those that are told; all",
+		"headers": "Headers to send with it, whose names begin with X-; no secrets",
 	},
 	"Result": {
 		"id":          "The job's id",

@@ -98,6 +98,12 @@ func newCatalog(t testing.TB) *catalog.Catalog {
 		TaskTypes: map[string]*catalog.TaskType{
 			"fast_summary": {Model: "small", Prompt: "{{input}}"},
 		},
+		Webhooks: catalog.Webhooks{
+			PublicURL:     "https://forebay.example.com",
+			Secrets:       []catalog.WebhookSecret{{Tenant: "acme", Keys: []catalog.SecretSource{{Env: "HOOKS"}}}},
+			Subscriptions: []catalog.Subscription{{Tenant: "acme", URL: "https://example.com/subscribed"}},
+		},
+		LookupEnv: func(string) (string, bool) { return "whsec_" + strings.Repeat("QUJD", 8), true },
 	}
 	require.NoError(t, c.Validate())
 	return c

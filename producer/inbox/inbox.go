@@ -130,7 +130,11 @@ func New(config Config) (*Inbox, error) {
 		return nil, err
 	}
 	config = config.withDefaults()
-	store, err := jobstore.New(jobstore.Config{Redis: config.Redis, Prefix: config.Prefix})
+	stores := jobstore.Config{Redis: config.Redis, Prefix: config.Prefix}
+	if known := config.Client.Catalog(); known != nil {
+		stores.Replies = jobstore.Replies(known.ReplyStreams)
+	}
+	store, err := jobstore.New(stores)
 	if err != nil {
 		return nil, fmt.Errorf("inbox: %w", err)
 	}

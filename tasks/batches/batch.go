@@ -6,6 +6,8 @@ import (
 	"errors"
 	"strconv"
 	"time"
+
+	"github.com/forebay-queue/forebay/tasks"
 )
 
 // Kept is how long a batch is known after its end, and how long the records of its members are at most while nobody has
@@ -81,6 +83,8 @@ type Batch struct {
 	OutputExpiresAfter time.Duration `json:"-"`
 
 	Metadata map[string]string `json:"metadata,omitempty"`
+	// Webhooks are those that tell of its end.
+	Webhooks []tasks.Webhook `json:"-"`
 	// Problems say why it failed.
 	Problems []Problem `json:"problems,omitempty"`
 

@@ -27,6 +27,7 @@ func parse(id string, fields map[string]string) (Batch, error) {
 	}
 	b.Usage.TotalTokens = b.Usage.PromptTokens + b.Usage.CompletionTokens
 	p.json("metadata", &b.Metadata)
+	p.json("webhooks", &b.Webhooks)
 	p.json("problems", &b.Problems)
 	for name, value := range fields {
 		if note, found := strings.CutPrefix(name, notePrefix); found {

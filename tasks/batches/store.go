@@ -17,6 +17,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/events"
 	"github.com/forebay-queue/forebay/tasks/internal/gather"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/webhooks"
 )
 
 var (
@@ -57,6 +58,7 @@ type Store struct {
 	redis   redis.UniversalClient
 	keys    keyspace.Keyspace
 	reports *gather.Group[string, Report, struct{}]
+	hooks   *webhooks.Store
 }
 
 // New returns a Store. It sends nothing yet.
@@ -64,7 +66,11 @@ func New(config Config) (*Store, error) {
 	if config.Redis == nil {
 		return nil, errors.New("batches: Config.Redis is missing; give it a client of go-redis")
 	}
-	s := &Store{redis: config.Redis, keys: keyspace.New(config.Prefix)}
+	hooks, err := webhooks.New(webhooks.Config{Redis: config.Redis, Prefix: config.Prefix})
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{redis: config.Redis, keys: keyspace.New(config.Prefix), hooks: hooks}
 	s.reports = gather.New(mostReports, s.reportTogether)
 	return s, nil
 }
@@ -120,6 +126,13 @@ func newFields(b Batch) ([]any, error) {
 			return nil, err
 		}
 		fields = append(fields, "metadata", metadata)
+	}
+	if len(b.Webhooks) > 0 {
+		encoded, err := tasks.Encode(b.Webhooks)
+		if err != nil {
+			return nil, err
+		}
+		fields = append(fields, "webhooks", encoded)
 	}
 	for name, note := range b.Notes {
 		fields = append(fields, notePrefix+name, note)
@@ -236,8 +249,8 @@ func (s *Store) Note(ctx context.Context, id string, notes map[string]string) er
 	return nil
 }
 
-// Tell writes the event of a batch's end, and takes the batch out of the list of those that have not ended. It is told
-// at least once: a crash in between has it told again. One that has not ended is left alone.
+// Tell writes the event of a batch's end, makes its webhooks, and takes the batch out of the list of those that have not
+// ended. It is told at least once: a crash in between has it told again. One that has not ended is left alone.
 func (s *Store) Tell(ctx context.Context, id string) error {
 	b, err := s.Get(ctx, id, "")
 	if err != nil || !b.Status.Ended() {
@@ -249,8 +262,30 @@ func (s *Store) Tell(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	if err := s.send(ctx, b); err != nil {
+		return err
+	}
 	if err := s.redis.ZRem(ctx, s.keys.OpenBatches(), id).Err(); err != nil {
 		return fmt.Errorf("take batch %s out of the list of open ones: %w", id, err)
+	}
+	return nil
+}
+
+// send makes the webhooks that tell of a batch's end. Each end has its own, and has them once.
+func (s *Store) send(ctx context.Context, b Batch) error {
+	event := "batch." + string(b.Status)
+	for i, to := range b.Webhooks {
+		if !to.Wants(event) {
+			continue
+		}
+		end := strconv.FormatInt(b.EndedAt().UnixMilli(), 10)
+		err := s.hooks.Create(ctx, webhooks.Webhook{
+			ID: webhooks.ID("batch", b.ID, event, end, strconv.Itoa(i)), Event: event, Tenant: b.Tenant, To: to,
+			Batch: b.ID, At: b.EndedAt(), Keep: Kept,
+		})
+		if err != nil {
+			return fmt.Errorf("make the webhook of batch %s: %w", b.ID, err)
+		}
 	}
 	return nil
 }

@@ -217,7 +217,7 @@ func (w *Webhooks) targets() targets.Config {
 		}
 	}
 	for _, port := range w.Ports {
-		config.Ports = append(config.Ports, uint16(port)) //nolint:gosec // 1 to 65535, see validation.webhooks
+		config.Ports = append(config.Ports, uint16(port))
 	}
 	return config
 }
@@ -301,7 +301,7 @@ func (c *Catalog) WebhookKeys(tenant, name string) ([]string, error) {
 
 // WebhookKey reads one value of a secret.
 func (c *Catalog) WebhookKey(source SecretSource) (string, error) {
-	value := ""
+	var value string
 	if source.Env != "" {
 		value = c.env(source.Env)
 	} else {

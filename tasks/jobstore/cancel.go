@@ -100,10 +100,13 @@ func (s *Store) cancel(ctx context.Context, record *Record, as cancelling) (word
 	r, err := s.run(ctx, call{
 		verb: "cancel", id: record.ID, script: cancelScript,
 		keys: []string{s.keys.Job(record.ID), s.keys.JobDone(record.ID)},
-		args: []any{record.Run, record.lastSeq(), result, formatTime(now), milliseconds(record.retention()), as.spare},
+		args: []any{record.Run, record.lastSeq(), result, formatTime(now), milliseconds(record.keptFor(tasks.StatusCancelled)), as.spare},
 	})
 	if err != nil || r.word != "committed" {
 		return r.word, tasks.Status(r.text(0)), err
+	}
+	if record.hasWaysOut() {
+		return r.word, tasks.StatusCancelled, s.conclude(ctx, record.ID)
 	}
 	pipe := s.redis.Pipeline()
 	queueMoves(ctx, pipe, s.moves(record.ID, indexEnded, now, indexOpen))

@@ -6,7 +6,7 @@
 -- ARGV[2]  int      seq of that record
 -- ARGV[3]  json     result, in case the job waits
 -- ARGV[4]  time     finished_at
--- ARGV[5]  ms       how long the record is kept
+-- ARGV[5]  ms       how long the record is kept; 0 is without end
 -- ARGV[6]  text     spare: a job that runs is left alone; else empty
 -- RETURNS  {committed, cancelled}; {asked, running}; {refused, the end that stands, or running where it is spared}; {changed}: read it again;
 --          {not_found}
@@ -31,6 +31,6 @@ if seq ~= latest then return {'changed'} end
 
 redis.call('HSET', record, 'status', 'cancelled', 'result', result, 'finished_at', finished_at)
 redis.call('HDEL', record, 'waiting', 'cancel', 'last_error')
-redis.call('PEXPIRE', record, keep_ms)
+if keep_ms ~= '0' then redis.call('PEXPIRE', record, keep_ms) end
 redis.call('PUBLISH', done, 'cancelled')
 return {'committed', 'cancelled'}

@@ -29,9 +29,11 @@ type Commit struct {
 	// the commit is refused.
 	Attempt *tasks.Attempt
 	// Retention is how long the record is kept. Defaults to DefaultRetention. A failed job's record is kept until
-	// it is reopened, and that of a member of a batch for batches.Kept, until Release.
+	// it is reopened, that of a member of a batch for batches.Kept, until Release, and one whose end a webhook tells until
+	// WebhookTold.
 	Retention time.Duration
-	// Record is the job's, as the delivery read it. A member's batch learns of its end by it; nil is for no member.
+	// Record is the job's, as the delivery read it: who is told of its end, its batch, reply stream or webhook, is found in
+	// it. nil is for a job of which nobody is.
 	Record *Record
 }
 
@@ -66,7 +68,11 @@ func (s *Store) SendCommit(ctx context.Context, commit Commit) (func() (Committe
 	if err != nil {
 		return nil, err
 	}
-	wait := s.send(ctx, batched{call: c, moves: s.moves(commit.ID, indexOf(commit.Status), finishedAt, indexOpen)})
+	b := batched{call: c}
+	if !commit.hasWaysOut() {
+		b.moves = s.moves(commit.ID, indexOf(commit.Status), finishedAt, indexOpen)
+	}
+	wait := s.send(ctx, b)
 	return func() (Committed, error) { return s.readCommitted(ctx, commit, c, wait()) }, nil
 }
 
@@ -77,6 +83,9 @@ func (c *Commit) member() *tasks.Member {
 	}
 	return c.Record.Job.Member
 }
+
+// hasWaysOut tells that somebody else is told of the job's end.
+func (c *Commit) hasWaysOut() bool { return c.Record != nil && c.Record.hasWaysOut() }
 
 func (s *Store) commitCall(commit Commit, finishedAt time.Time) (call, error) {
 	const verb = "commit"
@@ -98,7 +107,7 @@ func (s *Store) commitCall(commit Commit, finishedAt time.Time) (call, error) {
 	if commit.member() != nil {
 		keep = max(keep, batches.Kept)
 	}
-	if commit.Status == tasks.StatusFailed {
+	if commit.Status == tasks.StatusFailed || commit.Record != nil && commit.Record.Job.Webhook.Wants(Event(commit.Status)) {
 		keep = 0
 	}
 	return call{
@@ -117,6 +126,9 @@ func (s *Store) readCommitted(ctx context.Context, commit Commit, c call, a answ
 	stands := tasks.Status(a.reply.text(0))
 	switch a.reply.word {
 	case "committed":
+		if commit.hasWaysOut() {
+			return Committed{Committed: true, Status: stands}, s.conclude(ctx, c.id)
+		}
 		if err := a.indexed(); err != nil {
 			return Committed{Committed: true, Status: stands}, fmt.Errorf("index job %s: %w", c.id, err)
 		}

@@ -17,6 +17,8 @@
 //	reopen    -> queued           the next run of a job that ended without success
 //	discard                       the end of the record of a job that has ended
 //	release                       the answer of a member of a batch is written
+//	handed                        everybody has been told of the end who is to be
+//	told                          the webhook of the end has been delivered
 //
 // Every verb may be sent twice with the same arguments: the second time changes nothing and is answered like the
 // first.
@@ -40,6 +42,7 @@
 //	result       what came of this run, JSON (tasks.Result without response and attempts); there once it has ended
 //	response     the provider's body, byte for byte
 //	previous     the results of earlier runs, a JSON array
+//	handed       the run of whose end its reply stream and webhook have been told
 //	refused      what was refused, where the job never was accepted
 //	cancel       1 while a running job is asked to end
 //	failures     failed deliveries of this run that spent a retry
@@ -64,9 +67,12 @@
 // letter: its record does not expire until the job is reopened. An open job's record never expires. That of a refused
 // job expires after a day, and makes room for a job that is accepted under its id. That of a member of a batch is kept
 // for 30 days, until its answer is written somewhere else: release has it expire by the retention.
+// Where a webhook tells of the end, the record does not expire until that has been delivered or discarded; then it is
+// kept for its retention.
 //
 // # Index
 //
 // The ids stand in sorted sets of 16 shards, {idx:<n>}: open (scored by deadline), ended and dead (by end). They
-// follow the record and can be restored from it at any time: see Store.Reindex.
+// follow the record and can be restored from it at any time: see Store.Reindex. A job with a reply stream or a webhook
+// stays in open, ended, until both have been told.
 package jobstore

@@ -43,7 +43,7 @@ func TestRecordGolden(t *testing.T) {
 			}
 			stages.WriteString("\n")
 		}
-		job.Job.Member = &tasks.Member{Batch: "batch_7", Number: 3}
+		job.Job.Member, job.Job.ReplyStream = &tasks.Member{Batch: "batch_7", Number: 3}, "mine"
 		_, err := b.Create(t.Context(), job)
 		require.NoError(t, err)
 		show("created, scheduled")
@@ -97,7 +97,7 @@ func TestRecordGolden(t *testing.T) {
 		result.Text, result.Usage = "short", second.Usage
 		_, err = b.Commit(t.Context(), Commit{
 			ID: id, Run: 2, Delivery: "d4", Status: tasks.StatusSucceeded, Result: result,
-			Response: []byte("{\n \"choices\": []\n}\n"), Attempt: &second,
+			Response: []byte("{\n \"choices\": []\n}\n"), Attempt: &second, Record: record,
 		})
 		require.NoError(t, err)
 		show("succeeded")

@@ -30,8 +30,12 @@ func indexOf(status tasks.Status) string {
 	}
 }
 
-// Reindex puts a job into the set of the index that its record belongs to, and out of the others.
+// Reindex puts a job into the set of the index that its record belongs to, and out of the others; one that has ended not
+// before everybody has been told of it who is to be.
 func (s *Store) Reindex(ctx context.Context, record *Record) error {
+	if err := s.handOver(ctx, record); err != nil {
+		return err
+	}
 	at := record.FinishedAt
 	if !record.Status.Ended() {
 		at = deadlineOf(record.Job)

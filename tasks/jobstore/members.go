@@ -24,11 +24,14 @@ var (
 // Batches are the batches that the jobs of this Store are members of.
 func (s *Store) Batches() *batches.Store { return s.batches }
 
-// Report tells the batch of a job that has ended, if it is a member of one. Every verb that ends a job does it; whoever
-// finds a job ended does it again, for whoever ended it may have died before.
+// Report tells all who are to be told of a job's end, if it has ended: its batch, its reply stream and its webhook. Every
+// verb that ends a job does it; whoever finds a job ended does it again, for whoever ended it may have died before.
 func (s *Store) Report(ctx context.Context, record *Record) error {
-	if record.Job.Member == nil || !record.Status.Ended() {
+	if !record.Status.Ended() {
 		return nil
+	}
+	if err := s.handOver(ctx, record); err != nil || record.Job.Member == nil {
+		return err
 	}
 	return s.reportEnd(ctx, record, record.Status, record.Result())
 }

@@ -32,20 +32,19 @@ func (s *Store) Reap(ctx context.Context, record *Record, status tasks.Status, r
 	if err != nil {
 		return false, err
 	}
-	keep := milliseconds(record.retention())
-	if status == tasks.StatusFailed {
-		keep = 0
-	}
 	r, err := s.run(ctx, call{
 		verb: verb, id: record.ID, script: reapScript,
 		keys: []string{s.keys.Job(record.ID), s.keys.JobDone(record.ID)},
 		args: []any{
-			record.Run, string(record.Status), record.Delivery, record.lastSeq(), string(status), result, formatTime(at), keep,
+			record.Run, string(record.Status), record.Delivery, record.lastSeq(), string(status), result, formatTime(at),
+			milliseconds(record.keptFor(status)),
 		},
 	})
 	switch {
 	case err != nil:
 		return false, err
+	case r.word == "committed" && record.hasWaysOut():
+		return true, s.conclude(ctx, record.ID)
 	case r.word == "committed":
 		pipe := s.redis.Pipeline()
 		queueMoves(ctx, pipe, s.moves(record.ID, indexOf(status), at, indexOpen))

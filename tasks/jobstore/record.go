@@ -56,6 +56,8 @@ type Record struct {
 	// Previous are the results of earlier runs, the oldest first.
 	Previous []tasks.Result
 
+	// handed is the run of whose end everybody has been told who is to be.
+	handed int
 	result *tasks.Result
 	// jobText is the job as it was written: a newer contract's fields are kept.
 	jobText string
@@ -90,6 +92,7 @@ func parseRecord(id string, fields map[string]string) (*Record, error) {
 	parser.integer("failures", &record.Failures)
 	parser.integer("deaths", &record.Deaths)
 	parser.integer("deliveries", &record.Deliveries)
+	parser.integer("handed", &record.handed)
 	parser.time("created_at", &record.CreatedAt)
 	parser.time("run_at", &record.RunAt)
 	parser.time("started_at", &record.StartedAt)

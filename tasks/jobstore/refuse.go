@@ -40,6 +40,9 @@ func (s *Store) Refuse(ctx context.Context, refusal Refusal) (bool, error) {
 	case r.word != "refused":
 		return false, refused(c.verb, c.id, r.word)
 	}
+	if refusal.Job.Webhook != nil || refusal.Job.ReplyStream != "" {
+		return true, s.conclude(ctx, c.id)
+	}
 	pipe := s.redis.Pipeline()
 	queueMoves(ctx, pipe, s.moves(c.id, indexDead, now))
 	if _, err := pipe.Exec(ctx); err != nil {
@@ -56,6 +59,9 @@ func (s *Store) refuseCall(refusal Refusal) (call, time.Time, error) {
 		return call{}, now, fmt.Errorf("refuse job %q: its id is not valid, or it is not said what is refused", job.ID)
 	}
 	job.V, job.Input, job.Request, job.CreatedAt = tasks.Version, "", nil, &now
+	if job.Webhook != nil && len(job.Webhook.Validate(tasks.JobEvents())) > 0 {
+		job.Webhook = nil // it may be what the job was refused for
+	}
 	result := tasks.Result{
 		TaskType: job.TaskType, Tenant: job.Tenant, Error: &refusal.Failure, Metadata: job.Metadata, CreatedAt: &now,
 	}
@@ -73,6 +79,9 @@ func (s *Store) refuseCall(refusal Refusal) (call, time.Time, error) {
 	}
 	if job.Member != nil {
 		keep = max(keep, batches.Kept)
+	}
+	if job.Webhook.Wants(Event(tasks.StatusFailed)) {
+		keep = 0
 	}
 	return call{
 		verb: verb, id: job.ID, script: refuseScript, keys: []string{s.keys.Job(job.ID), s.keys.JobDone(job.ID)},

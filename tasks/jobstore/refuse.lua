@@ -8,7 +8,7 @@
 -- ARGV[4]  text     task type, or empty
 -- ARGV[5]  time     created_at and finished_at
 -- ARGV[6]  json     result
--- ARGV[7]  ms       how long the record is kept
+-- ARGV[7]  ms       how long the record is kept; 0 is without end
 -- ARGV[8]  text     batch and number of a member, or empty
 -- RETURNS  {refused}; {taken}: there is another record, which is left as it stands
 -- CLOCK    none; the expiry is relative
@@ -25,7 +25,7 @@ if not status then
     'job', job, 'task_type', task_type, 'priority', 'default', 'run', '1', 'created_at', at, 'finished_at', at,
     'result', result)
   if member ~= '' then redis.call('HSET', record, 'member', member) end
-  redis.call('PEXPIRE', record, keep_ms)
+  if keep_ms ~= '0' then redis.call('PEXPIRE', record, keep_ms) end
 end
 redis.call('PUBLISH', done, 'failed')
 return {'refused'}

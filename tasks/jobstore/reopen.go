@@ -48,6 +48,9 @@ func (s *Store) reopen(ctx context.Context, id string, run int) (*Record, error)
 		case record.Refused != "":
 			return nil, refused("reopen", id, "refused")
 		}
+		if err := s.handOver(ctx, record); err != nil { // of this end nobody would be told afterwards
+			return nil, err
+		}
 		read = record.Run
 		c, err := s.reopenCall(record)
 		if err != nil {

@@ -1,6 +1,7 @@
 package jobstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/cipher"
 	"errors"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/forebay-queue/forebay/tasks/batches"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/webhooks"
 )
 
 // Config configures a Store.
@@ -22,6 +24,8 @@ type Config struct {
 	Pipe redis.Cmdable
 	// Prefix stands before every key. Defaults to keyspace.DefaultPrefix.
 	Prefix string
+	// Replies is how long results stay in reply streams.
+	Replies Replies
 }
 
 // Store reads and writes the records of jobs. It may be used by any number of goroutines.
@@ -31,8 +35,10 @@ type Store struct {
 	keys  keyspace.Keyspace
 	hub   *hub
 	// trips are nil where every job needs a script of its own.
-	trips   *trips
-	batches *batches.Store
+	trips    *trips
+	batches  *batches.Store
+	webhooks *webhooks.Store
+	replies  Replies
 
 	sealing sync.Mutex
 	seal    cipher.AEAD // of tenants' cursors; nil until one is needed
@@ -50,6 +56,12 @@ func New(config Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	hooks, err := webhooks.New(webhooks.Config{Redis: config.Redis, Prefix: config.Prefix})
+	if err != nil {
+		return nil, err
+	}
+	config.Replies.MaxLen = cmp.Or(config.Replies.MaxLen, defaultReplies)
+	config.Replies.MaxAge = cmp.Or(config.Replies.MaxAge, defaultReplyAge)
 	return &Store{
 		redis: config.Redis,
 		pipe:  config.Pipe,
@@ -57,7 +69,7 @@ func New(config Config) (*Store, error) {
 		hub:   newHub(config.Redis, keyspace.New(config.Prefix).Silence()),
 
 		trips:   newTrips(config.Redis),
-		batches: members,
+		batches: members, webhooks: hooks, replies: config.Replies,
 	}, nil
 }
 
@@ -70,6 +82,7 @@ func (s *Store) Load(ctx context.Context) error {
 	for _, script := range []*redis.Script{
 		createScript, startScript, beginScript, endScript, orphanScript, commitScript, giveBackScript, cancelScript,
 		reopenScript, refuseScript, listScript, discardScript, sitOutScript, releaseScript, reapScript,
+		handedScript, toldScript,
 	} {
 		if err := script.Load(ctx, s.redis).Err(); err != nil {
 			return fmt.Errorf("load the scripts of the job store: %w", err)

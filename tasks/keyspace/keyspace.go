@@ -218,6 +218,9 @@ func (k Keyspace) TenantTaken(tenant, what string) string {
 	return k.prefix + "{tenant:" + tenant + "}:" + what
 }
 
+// Reply is a reply stream of a tenant: results, the newest.
+func (k Keyspace) Reply(tenant, name string) string { return k.prefix + "reply:" + tenant + ":" + name }
+
 // Calls is the jobs that equal calls over HTTP wait for, by when they are forgotten: a sorted set.
 func (k Keyspace) Calls(digest string) string { return k.prefix + "{calls:" + digest + "}" }
 
