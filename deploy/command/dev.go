@@ -30,6 +30,8 @@ type devReply struct {
 	Data string `json:"data,omitempty"`
 	// HTTP is absent where it is off.
 	HTTP string `json:"http,omitempty"`
+	// SecretFile holds what webhooks are signed with; absent where the configuration says it.
+	SecretFile string `json:"webhook_secret_file,omitempty"`
 	// Config is the configuration by which other commands take part.
 	Config    string        `json:"config"`
 	Endpoints []devEndpoint `json:"endpoints"`
@@ -227,7 +229,7 @@ func (d running) writeConfig() (path string, remove func(), err error) {
 
 func (d running) reply(path string) devReply {
 	reply := devReply{
-		Redis: cmp.Or(d.redis, d.sandbox.RedisURL), Embedded: d.redis == "" && d.data == "", Data: d.data, HTTP: d.sandbox.HTTPURL, Config: path, Slots: d.slots,
+		Redis: cmp.Or(d.redis, d.sandbox.RedisURL), Embedded: d.redis == "" && d.data == "", Data: d.data, HTTP: d.sandbox.HTTPURL, SecretFile: d.sandbox.SecretFile, Config: path, Slots: d.slots,
 	}
 	for _, e := range d.sandbox.EndpointOrder() {
 		reply.Endpoints = append(reply.Endpoints, devEndpoint{Endpoint: e.Name, Region: e.Region, URL: e.URL, Simulated: e.Simulated})
@@ -248,6 +250,9 @@ func (d running) tell(out io.Writer, path string) error {
 	}
 	if d.sandbox.HTTPURL != "" {
 		row(list, "  http", d.sandbox.HTTPURL, "send and read jobs; /docs/ is a page to try it, /monitor shows the queues")
+	}
+	if d.sandbox.SecretFile != "" {
+		row(list, "  webhooks", "to this machine, too", "signed with the secret in "+d.sandbox.SecretFile)
 	}
 	for _, e := range d.sandbox.EndpointOrder() {
 		note := "real: calls are billed"

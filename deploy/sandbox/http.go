@@ -49,6 +49,15 @@ func (s *Sandbox) openAuth(ctx context.Context) error {
 	return nil
 }
 
+// httpURL is the base of the HTTP interface's addresses.
+func (s *Sandbox) httpURL() string {
+	scheme := "http://"
+	if s.config.TLS != nil {
+		scheme = "https://"
+	}
+	return scheme + s.listener.Addr().String()
+}
+
 // serveHTTP serves the HTTP interface.
 func (s *Sandbox) serveHTTP(context.Context) error {
 	if s.listener == nil {
@@ -62,11 +71,7 @@ func (s *Sandbox) serveHTTP(context.Context) error {
 	if err != nil {
 		return err
 	}
-	scheme := "http://"
-	if s.config.TLS != nil {
-		scheme = "https://"
-	}
-	s.HTTPURL = scheme + s.listener.Addr().String()
+	s.HTTPURL = s.httpURL()
 	server := httpapi.NewServer(api, s.config.Log)
 	stopped := make(chan struct{})
 	go func() {

@@ -137,6 +137,8 @@ type Sandbox struct {
 	HTTPURL string
 	// Workers are the running workers.
 	Workers []*worker.Worker
+	// SecretFile holds the secret that webhooks are signed with; empty where the Catalog was given.
+	SecretFile string
 	// File is a forebay.yaml by which other processes take part in this deployment; nil where the Catalog was given.
 	File []byte
 

@@ -72,6 +72,9 @@ func (s *Sandbox) startEndpoints(ctx context.Context) error {
 	}
 	s.Simulator, s.SimulatorURL = simulated, "http://"+listener.Addr().String()
 	s.serve("the simulated provider", listener, simulated, simulated.Close)
+	if s.SecretFile, err = s.writeSecret(); err != nil {
+		return err
+	}
 	s.File = s.file()
 	file, err := config.Parse("the configuration of the simulated deployment", s.File)
 	if err != nil {
@@ -92,6 +95,9 @@ var (
 	exampleRedis     = regexp.MustCompile(`(?m)^  url: redis://.*$`)
 	examplePrefix    = regexp.MustCompile(`(?m)^  prefix: .*$`)
 	exampleRecovery  = regexp.MustCompile(`(?m)^  recovery: .*$`)
+	exampleTargets   = regexp.MustCompile(`(?m)^  allow_http: .*$`)
+	examplePublicURL = regexp.MustCompile(`(?m)^  #public_url: .*$`)
+	exampleSecrets   = regexp.MustCompile(`(?m)^  #secrets:\n(^  #.*\n)+`)
 	exampleEndpoints = regexp.MustCompile(`(?ms)(^#[^\n]*\n)*^accounts:$.*?^endpoints:$.*?\n\n`)
 )
 
@@ -107,6 +113,11 @@ func (s *Sandbox) file() []byte {
 	replace(examplePrefix, fmt.Sprintf("  prefix: %q", s.config.Prefix))
 	replace(exampleRecovery, "  recovery: "+s.config.Recovery.String())
 	replace(exampleEndpoints, s.endpoints())
+	replace(exampleTargets, "  allow_http: true\n  allow_networks: [127.0.0.0/8, \"::1/128\"]")
+	if s.listener != nil {
+		replace(examplePublicURL, "  public_url: "+s.httpURL())
+	}
+	replace(exampleSecrets, fmt.Sprintf("  secrets:\n    - keys:\n        - file: %q\n", s.SecretFile))
 	return bytes.Clone(text)
 }
 
