@@ -2,8 +2,9 @@
 //
 // Any number of Schedulers may run; one of them leads and acts, the others wait to take over: within seconds when the
 // leader dies, at once when it leaves. The leader runs the reconciler, which mends what asynq cannot: deliveries of dead
-// workers, half-written states, jobs without a task, jobs past their deadline, batches that did not learn of an end; and where it has a catalog, it has the
-// endpoints probed and publishes which one each tier asks first.
+// workers, half-written states, jobs without a task, jobs past their deadline, batches that did not learn of an end; and
+// where it has a catalog, it has the endpoints probed, publishes which one each tier asks first, and makes the jobs of
+// schedules.
 package scheduler
 
 import (
@@ -22,9 +23,11 @@ import (
 	"github.com/forebay-queue/forebay/scheduler/internal/keeper"
 	"github.com/forebay-queue/forebay/scheduler/internal/leader"
 	"github.com/forebay-queue/forebay/scheduler/internal/reconciler"
+	"github.com/forebay-queue/forebay/scheduler/internal/ticker"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/schedules"
 )
 
 const (
@@ -50,6 +53,9 @@ type Config struct {
 	// Catalog is a validated catalog. Without one no endpoint is probed, and no active endpoint published, and reply streams are
 	// kept for the default time.
 	Catalog *catalog.Catalog
+	// Schedules are those of the configuration, beside those that were added while it runs. They must have passed Complete.
+	// Without a Catalog none makes jobs.
+	Schedules []schedules.Schedule
 	// HealthInterval is the time from one health probe of an endpoint to the next, at least 1s; NoHealthProbes turns
 	// them off. Defaults to 60s.
 	HealthInterval time.Duration
@@ -75,6 +81,13 @@ func (c Config) health(keys keyspace.Keyspace, term *leader.Term) *health.Clock 
 		every = 0
 	}
 	return health.New(health.Config{Redis: c.Redis, Keys: keys, Catalog: c.Catalog, Every: every, Term: term, Log: c.Log})
+}
+
+// ticker makes the jobs of schedules for one term.
+func (c Config) ticker(store *jobstore.Store, term *leader.Term) *ticker.Ticker {
+	return ticker.New(ticker.Config{
+		Redis: c.Redis, Store: store, Catalog: c.Catalog, Configured: c.Schedules, Term: term, Log: c.Log,
+	})
 }
 
 // Scheduler takes part in the election of the leader, and acts while it leads. It is made by New and used once: Start,
@@ -169,6 +182,7 @@ func (s *Scheduler) lead(ctx context.Context, term *leader.Term) {
 	defer parts.Wait()
 	if s.config.Catalog != nil {
 		parts.Go(func() { s.config.health(s.store.Keys(), term).Run(ctx) })
+		parts.Go(func() { s.config.ticker(s.store, term).Run(ctx) })
 	}
 	parts.Go(func() { keeper.New(s.store, term, s.log).Run(ctx) })
 	mending, err := reconciler.New(reconciler.Config{Redis: s.redis, Store: s.store, Term: term, Log: s.log})

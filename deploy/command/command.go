@@ -95,7 +95,7 @@ Try it with nothing installed:  forebay demo`,
 	root.AddCommand(
 		newDemoCommand(), newDevCommand(), newWorkerCommand(), newProducerCommand(), newSchedulerCommand(), newEnqueueCommand(),
 		newGetCommand(), newCancelCommand(), newJobsCommand(), newBatchCommand(), newStatusCommand(), newQueueCommand(), newBreakerCommand(),
-		newCostCommand(), newKeysCommand(), newDoctorCommand(),
+		newCostCommand(), newKeysCommand(), newScheduleCommand(), newDoctorCommand(),
 		newSimulateCommand(), newConfigCommand(), newVersionCommand(),
 	)
 	root.AddCommand(laterCommands()...)

@@ -120,7 +120,7 @@ func runDev(cmd *cobra.Command, listen, data string) (err error) {
 		},
 	}
 	if d.config != "" {
-		settings.Catalog, settings.Tenants = &file.Catalog, tenantsOf(file)
+		settings.Catalog, settings.Tenants, settings.Schedules = &file.Catalog, tenantsOf(file), file.Recurring()
 		if settings.TLS, err = tlsOf(file); err != nil {
 			return fmt.Errorf("%s: %w", d.config, err)
 		}

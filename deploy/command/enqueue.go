@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks"
@@ -67,20 +68,28 @@ The exit status is 0 when the job was accepted or has succeeded already, with --
 			return runEnqueue(cmd, flags)
 		},
 	}
+	flags.describe(cmd.Flags())
 	f := cmd.Flags()
+	f.StringVar(&flags.id, "id", "", "the job's `id`, A-Z a-z 0-9 _ - (default: a new one)")
+	f.StringVar(&flags.runAt, "run-at", "", "earliest start: a `time` (RFC 3339) or a duration from now, such as 10m")
+	f.StringVar(&flags.deadline, "deadline", "", "`time` (RFC 3339) or duration from now after which the job ends as expired")
+	f.BoolVar(&flags.wait, "wait", false, "wait for the job's end, and print the answer's text (with --json the result)")
+	f.DurationVar(&flags.timeout, "timeout", 0, "how long to wait at most (default: as long as it takes)")
+	return cmd
+}
+
+// describe are the flags that say what a job asks for.
+func (flags *enqueueFlags) describe(f *pflag.FlagSet) {
 	f.StringVarP(&flags.taskType, "type", "t", "", "task `type` of the configuration; it picks models, prompt and defaults")
 	f.StringVarP(&flags.file, "file", "f", "", "`file` with the text")
 	f.StringVar(&flags.input, "input", "", "the `text` itself")
 	f.StringVar(&flags.request, "request", "", "`file` with the body of an OpenAI call, without its model")
 	f.StringVar(&flags.job, "job", "", "`file` with a whole job as JSON")
-	f.StringVar(&flags.id, "id", "", "the job's `id`, A-Z a-z 0-9 _ - (default: a new one)")
 	f.StringVar(&flags.priority, "priority", "", "critical, default or bulk")
 	f.StringSliceVar(&flags.models, "model", nil, "`model`, or several in the order in which they are tried")
 	f.StringVar(&flags.profile, "profile", "", "routing profile of the configuration")
 	f.StringVar(&flags.tier, "tier", "", "tier of the configuration")
 	f.StringVar(&flags.kind, "kind", "", "chat or embedding, where it is not clear from the rest")
-	f.StringVar(&flags.runAt, "run-at", "", "earliest start: a `time` (RFC 3339) or a duration from now, such as 10m")
-	f.StringVar(&flags.deadline, "deadline", "", "`time` (RFC 3339) or duration from now after which the job ends as expired")
 	f.IntVar(&flags.maxRetries, "max-retries", 0, "how often a failed delivery is repeated; 0 is once (default: the configuration's)")
 	f.DurationVar(&flags.retention, "retention", 0, "how long the result is kept (default: the configuration's)")
 	f.Float64Var(&flags.maxCost, "max-cost", 0, "what all calls of the job may cost, in US `dollars` (default: no limit)")
@@ -89,9 +98,6 @@ The exit status is 0 when the job was accepted or has succeeded already, with --
 	f.StringVar(&flags.webhook, "webhook", "", "`url` that is told of the job's end")
 	f.StringVar(&flags.webhookSecret, "webhook-secret", "", "`name` of the secret that signs it (default \"default\")")
 	f.StringVar(&flags.replyStream, "reply-stream", "", "`name` of the Redis stream that receives the result")
-	f.BoolVar(&flags.wait, "wait", false, "wait for the job's end, and print the answer's text (with --json the result)")
-	f.DurationVar(&flags.timeout, "timeout", 0, "how long to wait at most (default: as long as it takes)")
-	return cmd
 }
 
 func runEnqueue(cmd *cobra.Command, flags enqueueFlags) error {

@@ -18,8 +18,8 @@ func newSchedulerCommand() *cobra.Command {
 		Use:   "scheduler",
 		Short: "Do what must happen once: mend the queues after crashes, probe the endpoints",
 		Long: `Stand for leader of the deployment, and act while leading, until a signal comes: give the deliveries of dead workers
-to others within 20 s, mend what crashes have left half-written, end jobs that are past their deadline, and have the
-endpoints of the configuration probed. Without a configuration none is. Run two of them, on two machines: one acts, and
+to others within 20 s, mend what crashes have left half-written, end jobs that are past their deadline, have the
+endpoints of the configuration probed, and make the jobs of schedules. Without a configuration it does not do the last two. Run two of them, on two machines: one acts, and
 the other takes over within seconds when it dies.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -46,8 +46,9 @@ func runScheduler(cmd *cobra.Command, s *settings) error {
 	settings := scheduler.Config{Redis: client, Prefix: s.prefix, Log: log}
 	if s.file != nil {
 		settings.Catalog, settings.HealthInterval = &s.file.Catalog, healthInterval(s.file.Health)
+		settings.Schedules = s.file.Recurring()
 	} else {
-		log.Info().Msg("no endpoint is probed: there is no configuration")
+		log.Info().Msg("no endpoint is probed, and no schedule makes jobs: there is no configuration")
 	}
 	standing, err := scheduler.New(settings)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/forebay-queue/forebay/tasks/catalog"
+	"github.com/forebay-queue/forebay/tasks/schedules"
 )
 
 // Off turns off what is on by default, where a field says that it can be.
@@ -28,10 +29,13 @@ type File struct {
 	Health  Health  `yaml:"health"`
 	// Tenants limit what single tenants may ask over HTTP, by their names. Who is not named has no limits of its own.
 	Tenants map[string]Tenant `yaml:"tenants"`
-	Catalog catalog.Catalog   `yaml:",inline"`
+	// Schedules are jobs that are made again and again, beside those of `forebay schedule`.
+	Schedules []Schedule      `yaml:"schedules"`
+	Catalog   catalog.Catalog `yaml:",inline"`
 
-	name   string
-	places places
+	name      string
+	places    places
+	recurring []schedules.Schedule
 }
 
 // Redis is where jobs, results and breakers are kept.
@@ -63,6 +67,25 @@ type HTTP struct {
 	Listen string `yaml:"listen"`
 	TLS    TLS    `yaml:"tls"`
 }
+
+// Schedule is a job that is made again and again.
+type Schedule struct {
+	// Name is unique within the tenant. Tenant defaults to catalog.DefaultTenant.
+	Name   string `yaml:"name"`
+	Tenant string `yaml:"tenant"`
+	// Cron says when: five fields, @daily and the like, or @every with a duration. TimeZone defaults to UTC.
+	Cron     string `yaml:"cron"`
+	TimeZone string `yaml:"time_zone"`
+	// Missed is what becomes of ticks while no scheduler runs: skip, once or all. Defaults to skip.
+	Missed string `yaml:"missed"`
+	// ExpiresAfter is how long after its tick a job ends as expired. Defaults to defaults.max_age.
+	ExpiresAfter time.Duration `yaml:"expires_after"`
+	// Job is what is made, as docs/jobs.md describes it, without id, run_at and deadline.
+	Job map[string]any `yaml:"job"`
+}
+
+// Recurring are the schedules of the file.
+func (f *File) Recurring() []schedules.Schedule { return f.recurring }
 
 // TLS is what the HTTP interface shows to be who it is. Its files are read again when they change.
 type TLS struct {

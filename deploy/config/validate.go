@@ -99,6 +99,9 @@ func (f *File) validate() error {
 	problems = append(problems, f.Health.validate()...)
 	problems = append(problems, f.HTTP.TLS.validate()...)
 	problems = append(problems, f.validateTenants()...)
+	if len(problems) == 0 { // their jobs are checked by the catalog
+		problems = f.validateSchedules()
+	}
 	return errors.Join(problems...)
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/schedules"
 	"github.com/forebay-queue/forebay/worker"
 )
 
@@ -53,6 +54,8 @@ type Config struct {
 	// Catalog is a validated catalog, whose endpoints are called as they stand. Defaults to the example's task types,
 	// models and prices over Regions, which are simulated.
 	Catalog *catalog.Catalog
+	// Schedules are those of the configuration; they must have passed Complete.
+	Schedules []schedules.Schedule
 	// Regions are the simulated endpoints, in the order of their priority. They are used where there is no Catalog.
 	// Defaults to DefaultRegions.
 	Regions []Region
@@ -265,6 +268,7 @@ func (s *Sandbox) startWorkers(ctx context.Context) error {
 func (s *Sandbox) startScheduler(ctx context.Context) error {
 	standing, err := scheduler.New(scheduler.Config{
 		Redis: s.Redis, Prefix: s.config.Prefix, Catalog: s.Catalog, HealthInterval: s.config.HealthInterval, Log: s.config.Log,
+		Schedules: s.config.Schedules,
 	})
 	if err != nil {
 		return fmt.Errorf("start the scheduler: %w", err)

@@ -52,7 +52,7 @@ func TestTheDocumentIsTheServer(t *testing.T) {
 	read, _ := readDocument(t, b)
 	require.Equal(t, "3.1.0", read.OpenAPI)
 	require.Equal(t, "bearer", read.Components.SecuritySchemes["key"].Scheme, "the page asks for a key")
-	fill := strings.NewReplacer("{id}", "absent", "{queue}", "bulk", "{task_type}", "fast_summary")
+	fill := strings.NewReplacer("{id}", "absent", "{queue}", "bulk", "{task_type}", "fast_summary", "{name}", "absent")
 	ids := map[string]bool{}
 	for path, operations := range read.Paths {
 		var described []string

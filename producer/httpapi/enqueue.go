@@ -53,7 +53,7 @@ type Accepted struct {
 func checkBody(r *http.Request, pattern string) *apiError {
 	most := int64(maxBodyBytes)
 	switch pattern {
-	case http.MethodPost + " " + jobsPath, http.MethodPost + " " + batchesPath:
+	case http.MethodPost + " " + jobsPath, http.MethodPost + " " + batchesPath, http.MethodPut + " " + schedulePath:
 	case http.MethodPost + " " + openai.ChatCompletions, http.MethodPost + " " + openai.Embeddings:
 		most = tasks.MaxJobBytes
 	default:

@@ -46,6 +46,7 @@ func (a *API) register() error {
 				{Name: groupJobs, Description: "Sending jobs, and what became of them"},
 				{Name: groupOpenAI, Description: "What OpenAI's clients ask"},
 				{Name: groupBatches, Description: "OpenAI's Files and Batches"},
+				{Name: groupSchedules, Description: "Jobs that are made again and again"},
 				{Name: groupOperator, Description: "The deployment, for operators' keys"},
 				{Name: groupProcess, Description: "This process"},
 			},
@@ -67,6 +68,7 @@ func (a *API) register() error {
 		a.registerFiles(described)
 		a.registerBatches(described)
 	}
+	a.registerSchedules(described)
 	a.registerOperation(described)
 	describeEnqueue(described.OpenAPI())
 	describeList(described.OpenAPI())

@@ -218,6 +218,12 @@ func (k Keyspace) TenantTaken(tenant, what string) string {
 	return k.prefix + "{tenant:" + tenant + "}:" + what
 }
 
+// Schedules is all schedules: a hash of JSON by "<tenant>/<name>". ScheduleStates is what has become of them.
+func (k Keyspace) Schedules() string { return k.prefix + "{schedules}:entries" }
+
+// ScheduleStates is what has become of each schedule: a hash of JSON, in the slot of Schedules.
+func (k Keyspace) ScheduleStates() string { return k.prefix + "{schedules}:states" }
+
 // Reply is a reply stream of a tenant: results, the newest.
 func (k Keyspace) Reply(tenant, name string) string { return k.prefix + "reply:" + tenant + ":" + name }
 
