@@ -68,6 +68,9 @@ func (w *Worker) ProcessTask(asynqs context.Context, task *asynq.Task) error {
 	if envelope.IsHealthProbe(task) {
 		return w.processHealthProbe(task)
 	}
+	if envelope.IsWebhook(task) {
+		return w.processWebhook(task)
+	}
 	id, run, err := envelope.Decode(task)
 	if err != nil && envelope.HoldsJob(task) {
 		return w.adopt(asynqs, task)

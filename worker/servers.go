@@ -17,10 +17,10 @@ const delayedTaskCheckInterval = time.Second
 // console cancelled it.
 const repeatUnknown = 5 * time.Second
 
-// serverConfig is that of a queue's asynq server. Retries, backoff and ends are decided by the Worker: asynq only
+// serverConfig is that of the asynq server of a queue that has so many slots. Retries, backoff and ends are decided by the Worker: asynq only
 // delivers again when it is told to.
-func (w *Worker) serverConfig(queue string) asynq.Config {
-	config := asynqredis.ServerConfig(queue, w.config.Slots)
+func (w *Worker) serverConfig(queue string, size int) asynq.Config {
+	config := asynqredis.ServerConfig(queue, size)
 	config.RetryDelayFunc = func(_ int, err error, _ *asynq.Task) time.Duration {
 		switch back := (*returned)(nil); {
 		case errors.As(err, &back):

@@ -27,6 +27,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/pauses"
 	"github.com/forebay-queue/forebay/worker/internal/asynqredis"
+	"github.com/forebay-queue/forebay/worker/internal/hooks"
 	"github.com/forebay-queue/forebay/worker/internal/policy"
 	"github.com/forebay-queue/forebay/worker/internal/provider"
 	"github.com/forebay-queue/forebay/worker/internal/slots"
@@ -48,8 +49,8 @@ var weights = map[tasks.Priority]int{tasks.PriorityCritical: 6, tasks.PriorityDe
 
 // Config configures a Worker. A zero field means its documented default.
 type Config struct {
-	// Redis is the client to use; the Worker does not close it. Required. Give it a pool of at least Slots connections
-	// plus one for each queue.
+	// Redis is the client to use; the Worker does not close it. Required. Give it a pool of at least Slots connections,
+	// those of the catalog's webhooks, and one for each queue.
 	Redis redis.UniversalClient
 	// Prefix stands before every key. Defaults to keyspace.DefaultPrefix. All processes of a deployment share it.
 	Prefix string
@@ -62,6 +63,8 @@ type Config struct {
 	DrainTimeout time.Duration
 	// Dial opens connections to endpoints. Defaults to TCP.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Version is what webhooks name as their sender's. Defaults to none.
+	Version string
 	// Log takes the Worker's lines. The zero value discards them.
 	Log zerolog.Logger
 }
@@ -100,6 +103,8 @@ type Worker struct {
 	inspector *asynq.Inspector
 	log       zerolog.Logger
 	pool      *slots.Pool
+	// sender makes the attempts of webhooks.
+	sender *hooks.Sender
 
 	providers        map[string]*provider.Client
 	accountEndpoints map[string][]string
@@ -194,14 +199,23 @@ func (w *Worker) connect() error {
 	w.enqueuer, w.inspector = asynq.NewClientFromRedisClient(w.redis), asynq.NewInspectorFromRedisClient(w.redis)
 	for _, priority := range tasks.Priorities() {
 		name := envelope.Queue(w.store.Keys(), priority)
-		client, err := asynqredis.New(asynqredis.Config{
-			Client: w.redis, Queue: name, Lane: w.pool.Queue(name, weights[priority]), Log: w.log,
-		})
-		if err != nil {
-			return fmt.Errorf("worker: queue %s: %w", name, err)
+		if err := w.serve(name, w.pool.Queue(name, weights[priority]), w.config.Slots); err != nil {
+			return err
 		}
-		w.queues = append(w.queues, queue{name: name, client: client, server: asynq.NewServerFromRedisClient(client, w.serverConfig(name))})
 	}
+	// Webhooks have slots of their own: neither they nor jobs wait for each other.
+	webhooks, most := envelope.WebhookQueue(w.store.Keys()), w.catalog.Webhooks.Slots
+	w.sender = hooks.NewSender(w.catalog.WebhookGuard().Client(w.catalog.Webhooks.Timeout), w.config.Version)
+	return w.serve(webhooks, slots.New(most).Queue(webhooks, 1), most)
+}
+
+// serve adds the server of a queue, which has so many slots.
+func (w *Worker) serve(name string, lane *slots.Lane, size int) error {
+	client, err := asynqredis.New(asynqredis.Config{Client: w.redis, Queue: name, Lane: lane, Log: w.log})
+	if err != nil {
+		return fmt.Errorf("worker: queue %s: %w", name, err)
+	}
+	w.queues = append(w.queues, queue{name: name, client: client, server: asynq.NewServerFromRedisClient(client, w.serverConfig(name, size))})
 	return nil
 }
 
@@ -274,6 +288,7 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 	for _, client := range w.providers {
 		client.Close()
 	}
+	w.sender.Close()
 	w.leave()
 	problems = append(problems, w.store.Close())
 	w.log.Info().Str("worker", w.id).Msg("worker stopped")

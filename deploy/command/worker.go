@@ -49,14 +49,14 @@ func runWorker(cmd *cobra.Command, s *settings) error {
 		tellProblems(cmd, problems)
 		return errTold
 	}
-	client, err := s.connect(cmd.Context(), s.file.Worker.Slots+2*len(tasks.Priorities())+4)
+	client, err := s.connect(cmd.Context(), s.file.Worker.Slots+s.file.Catalog.Webhooks.Slots+2*len(tasks.Priorities())+6)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	w, err := worker.New(worker.Config{
 		Redis: client, Prefix: s.prefix, Catalog: &s.file.Catalog, Slots: s.file.Worker.Slots,
-		DrainTimeout: s.file.Worker.DrainTimeout, Log: log,
+		DrainTimeout: s.file.Worker.DrainTimeout, Version: buildVersion().Version, Log: log,
 	})
 	if err != nil {
 		return err

@@ -24,6 +24,7 @@ func parse(id string, fields map[string]string) (*Record, error) {
 		State: State(fields["state"]), Reason: fields["reason"], Cycle: int(p.number("cycle")), Since: p.time("since"),
 		Attempts: int(p.number("attempts")), Tries: int(p.number("tries")), Waiting: fields["waiting"],
 		NextAt: p.time("next_at"), EndedAt: p.time("ended_at"),
+		OpenUntil: p.time("open_until"),
 	}
 	if headers := fields["headers"]; headers != "" {
 		p.failed("headers", json.Unmarshal([]byte(headers), &r.To.Headers))

@@ -113,6 +113,8 @@ type Record struct {
 	// Waiting is what a pending webhook waits for, NextAt until when; empty and zero when it waits for nothing.
 	Waiting string
 	NextAt  time.Time
+	// OpenUntil is until when an attempt may be out; zero when none is.
+	OpenUntil time.Time
 	// EndedAt is when it was delivered, died or was discarded; zero while it is pending.
 	EndedAt time.Time
 	// History is its last attempts, the oldest first.

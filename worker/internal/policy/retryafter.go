@@ -17,17 +17,8 @@ const (
 // retryAfter is the wait that an answer asks for: retry-after-ms, Retry-After in seconds or as a date, or the reset
 // of the limit that has nothing left. 0 if it names none that can be meant.
 func retryAfter(header http.Header, limits RateLimit, now time.Time) time.Duration {
-	if wait, ok := number(header.Get("Retry-After-Ms"), time.Millisecond); ok {
-		return min(wait, maxRetryAfter)
-	}
-	value := strings.TrimSpace(header.Get("Retry-After"))
-	if wait, ok := number(value, time.Second); ok {
-		return min(wait, maxRetryAfter)
-	}
-	if date, err := http.ParseTime(value); err == nil {
-		if wait, ok := until(date, now); ok {
-			return min(wait, maxRetryAfter)
-		}
+	if wait, named := RetryAfter(header, now); named {
+		return wait
 	}
 	var longest time.Duration
 	for _, limit := range []Limit{limits.Requests, limits.Tokens} {
@@ -36,6 +27,24 @@ func retryAfter(header http.Header, limits RateLimit, now time.Time) time.Durati
 		}
 	}
 	return longest
+}
+
+// RetryAfter is the wait that a header names: retry-after-ms, or Retry-After in seconds or as a date; up to 24h. Named
+// tells that it names one that can be meant.
+func RetryAfter(header http.Header, now time.Time) (wait time.Duration, named bool) {
+	if wait, ok := number(header.Get("Retry-After-Ms"), time.Millisecond); ok {
+		return min(wait, maxRetryAfter), true
+	}
+	value := strings.TrimSpace(header.Get("Retry-After"))
+	if wait, ok := number(value, time.Second); ok {
+		return min(wait, maxRetryAfter), true
+	}
+	if date, err := http.ParseTime(value); err == nil {
+		if wait, ok := until(date, now); ok {
+			return min(wait, maxRetryAfter), true
+		}
+	}
+	return 0, false
 }
 
 // number reads a decimal number of units.

@@ -1,0 +1,315 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hibiken/asynq"
+
+	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/envelope"
+	"github.com/forebay-queue/forebay/tasks/failpoint"
+	"github.com/forebay-queue/forebay/tasks/jobstore"
+	"github.com/forebay-queue/forebay/tasks/webhooks"
+	"github.com/forebay-queue/forebay/worker/internal/hooks"
+)
+
+const (
+	// permitMargin is what the permit of an attempt lasts beyond its timeout.
+	permitMargin = 5 * time.Second
+	// webhookThreshold is how many failures in a row open the breaker of a target, for webhookOpen at first, doubling up to
+	// webhookOpenMost.
+	webhookThreshold = 5
+	webhookOpen      = 30 * time.Second
+	webhookOpenMost  = 5 * time.Minute
+	// webhookJitter is the share of its wait by which an attempt may be later, so that those that failed together do not
+	// come back together.
+	webhookJitter = 0.1
+	// webhookGrace is for how much longer than its schedule a webhook may be on its way: the time that it waited for others.
+	webhookGrace = time.Hour
+	// unsignedWait is how soon a webhook is looked at again that this worker has no secret for.
+	unsignedWait = time.Minute
+)
+
+// hookDelivery is one delivery of a webhook's task: an attempt, or a wait.
+type hookDelivery struct {
+	worker *Worker
+	record *webhooks.Record
+	limits webhooks.Limits
+	// admission is the permit that the delivery holds.
+	admission webhooks.Admission
+}
+
+// webhookLimits are what attempts are held to.
+func (w *Worker) webhookLimits() webhooks.Limits {
+	config := w.catalog.Webhooks
+	return webhooks.Limits{
+		PerTarget: config.PerTarget, PerTenant: config.PerTenant, Lease: config.Timeout + permitMargin,
+		Threshold: webhookThreshold, OpenFor: webhookOpen, OpenMost: webhookOpenMost,
+	}
+}
+
+// processWebhook makes one delivery of a webhook, from its task to asynq's acknowledgement.
+func (w *Worker) processWebhook(task *asynq.Task) (err error) {
+	id, cycle, err := envelope.DecodeWebhook(task)
+	if err != nil {
+		w.log.Error().Err(err).Str("type", task.Type()).Msg("a task that is none of Forebay's was taken out of the queue")
+		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
+	}
+	ctx, stop := context.WithCancelCause(w.alive)
+	defer stop(nil)
+	running := &delivery{worker: w, jobID: id, stop: stop} // which Shutdown waits for
+	w.running.add(running)
+	defer w.running.remove(running)
+	defer func() {
+		if cause := recover(); cause != nil {
+			w.logPanic(id, cause)
+			err = &returned{in: repeatUnknown, why: "the worker met a fault of its own", fails: true}
+		}
+	}()
+	d := &hookDelivery{worker: w, limits: w.webhookLimits()}
+	d.record, err = w.store.Webhooks().Get(ctx, id, "")
+	switch {
+	case errors.Is(err, webhooks.ErrNotFound):
+		w.log.Warn().Str("webhook", id).Msg("a task without a webhook's record was taken out of the queue")
+		return fmt.Errorf("webhook %s has no record: %w", id, asynq.SkipRetry)
+	case err != nil:
+		return d.failed(err)
+	case cycle != 0 && cycle != d.record.Cycle:
+		return nil // it was begun anew, and has another task
+	case d.record.State.Ended():
+		return d.handOver(ctx)
+	}
+	return d.work(ctx)
+}
+
+// work brings the webhook one step further.
+func (d *hookDelivery) work(ctx context.Context) error {
+	store, r, schedule := d.worker.store.Webhooks(), d.record, d.worker.catalog.Webhooks.Schedule
+	if out := time.Until(r.OpenUntil); out > 0 {
+		return d.wait(ctx, "attempt_open", out) // of another delivery, which may be alive
+	}
+	switch late := time.Since(r.Since) > patience(schedule); {
+	case r.Tries > len(schedule):
+		return d.die(ctx, webhooks.ReasonExhausted) // nobody knows what came of the last one
+	case late:
+		return d.die(ctx, webhooks.ReasonExpired)
+	case d.worker.catalog.WebhookGuard().Check(r.To.URL) != nil:
+		return d.die(ctx, webhooks.ReasonRefused)
+	}
+	keys, err := d.worker.catalog.WebhookKeys(r.Tenant, r.To.Secret)
+	if err != nil {
+		d.worker.log.Error().Err(err).Str("webhook", r.ID).Msg("a webhook cannot be signed; it waits for its secret")
+		return d.wait(ctx, "secret_missing", unsignedWait)
+	}
+	d.admission, err = store.Admit(ctx, r, uuid.NewString(), d.limits)
+	switch {
+	case err != nil:
+		return d.failed(err)
+	case d.admission.Off:
+		return d.die(ctx, webhooks.ReasonTargetOff)
+	case !d.admission.Granted:
+		return d.wait(ctx, d.admission.Reason, d.admission.Wait)
+	}
+	return d.attempt(ctx, keys)
+}
+
+// attempt makes the attempt that was admitted.
+func (d *hookDelivery) attempt(ctx context.Context, keys []string) error {
+	store, r := d.worker.store.Webhooks(), d.record
+	body, err := d.body(ctx)
+	switch {
+	case errors.Is(err, errNoContent):
+		d.release()
+		return d.die(ctx, webhooks.ReasonNoContent)
+	case err != nil:
+		d.release()
+		return d.failed(err)
+	}
+	wait, err := store.Begin(ctx, r, d.limits)
+	switch {
+	case errors.Is(err, webhooks.ErrOpen):
+		d.release()
+		return d.wait(ctx, "attempt_open", wait)
+	case errors.Is(err, webhooks.ErrEnded), errors.Is(err, webhooks.ErrStale), errors.Is(err, webhooks.ErrNotFound):
+		d.release()
+		return nil
+	case err != nil:
+		d.release()
+		return d.failed(err)
+	}
+	began := time.Now()
+	answer, err := d.worker.sender.Send(ctx, hooks.Message{ID: r.ID, URL: r.To.URL, Headers: r.To.Headers, Body: body, Keys: keys})
+	if err != nil {
+		return d.failed(err) // the attempt stays open, and counts
+	}
+	failpoint.At("webhook.sent")
+	class := hooks.Classify(ctx, answer)
+	attempt := webhooks.Attempt{
+		Number: r.Attempts, At: began, Status: answer.Status, Latency: answer.Latency, Answer: answer.Text,
+	}
+	if class != hooks.Delivered {
+		attempt.Error = string(class)
+	}
+	backoff, last := d.backoff()
+	return d.settle(attempt, hooks.Next(class, backoff, last, hooks.RetryAfter(answer, time.Now())))
+}
+
+// settle writes down what came of an attempt: while Redis is away it is repeated, for whatever was sent is known here only.
+func (d *hookDelivery) settle(attempt webhooks.Attempt, next webhooks.Next) error {
+	w, r := d.worker, d.record
+	if next.State == webhooks.Pending && next.Wait > 0 {
+		next.Wait = wholeSecond(next.Wait)
+	}
+	var state webhooks.State
+	err := w.persist("settle the webhook", r.ID, func(ctx context.Context) (err error) {
+		state, err = w.store.Webhooks().Settle(ctx, r, d.admission, attempt, next, d.limits)
+		return err
+	})
+	if errors.Is(err, webhooks.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return d.failed(err)
+	}
+	failpoint.At("webhook.settled")
+	event := w.log.Debug()
+	if attempt.Error != "" {
+		event = w.log.Info()
+	}
+	event.Str("webhook", r.ID).Str("event", r.Event).Str("host", webhooks.Host(r.To.URL)).Int("attempt", attempt.Number).
+		Int("status", attempt.Status).Str("error", attempt.Error).Dur("latency", attempt.Latency).Str("state", string(state)).
+		Msg("webhook attempted")
+	if state.Ended() {
+		return d.handOver(w.writable)
+	}
+	return &returned{in: next.Wait, why: "waits: " + next.Reason}
+}
+
+// handOver tells, of a webhook that has ended, what that sets off: the record of a job whose webhook was delivered need
+// not be kept for it any more.
+func (d *hookDelivery) handOver(ctx context.Context) error {
+	w, r := d.worker, d.record
+	err := w.persist("list the webhook", r.ID, func(context.Context) error { return w.store.Webhooks().Index(ctx, r) })
+	if err == nil && r.Job != "" && r.State != webhooks.Dead {
+		err = w.persist("tell the job of its webhook", r.ID, func(context.Context) error {
+			return w.store.WebhookTold(ctx, r.Job, r.Run, r.Keep)
+		})
+	}
+	if err != nil && !errors.Is(err, jobstore.ErrNotFound) {
+		return d.failed(err)
+	}
+	return nil
+}
+
+// die ends the webhook without a further attempt.
+func (d *hookDelivery) die(ctx context.Context, reason string) error {
+	err := d.worker.store.Webhooks().Die(ctx, d.record, reason)
+	switch {
+	case errors.Is(err, webhooks.ErrEnded), errors.Is(err, webhooks.ErrStale), errors.Is(err, webhooks.ErrNotFound):
+		return nil
+	case err != nil:
+		return d.failed(err)
+	}
+	d.worker.log.Warn().Str("webhook", d.record.ID).Str("event", d.record.Event).Str("host", webhooks.Host(d.record.To.URL)).
+		Str("reason", reason).Msg("webhook given up")
+	return nil
+}
+
+// wait gives the webhook back for a time. It is no attempt.
+func (d *hookDelivery) wait(ctx context.Context, reason string, wait time.Duration) error {
+	wait = wholeSecond(min(wait, maxWait))
+	if err := d.worker.store.Webhooks().Postpone(ctx, d.record, reason, wait); err != nil {
+		return d.failed(err)
+	}
+	return &returned{in: wait, why: "waits: " + reason}
+}
+
+// failed gives the webhook back after a fault of our own, such as an outage of Redis.
+func (d *hookDelivery) failed(err error) error {
+	w := d.worker
+	if w.alive.Err() == nil {
+		event := w.log.Error()
+		if outage(err) {
+			event = w.log.Warn()
+		}
+		id := ""
+		if d.record != nil {
+			id = d.record.ID
+		}
+		event.Err(err).Str("webhook", id).Msg("the delivery of a webhook failed; it is repeated")
+	}
+	return &returned{in: repeatUnknown, why: err.Error(), fails: true}
+}
+
+// release gives back the permit of an attempt that was not begun; otherwise it expires.
+func (d *hookDelivery) release() {
+	ctx, cancel := context.WithTimeout(d.worker.writable, reportTimeout)
+	defer cancel()
+	if err := d.worker.store.Webhooks().Release(ctx, d.record, d.admission, d.limits); err != nil {
+		d.worker.log.Debug().Err(err).Str("webhook", d.record.ID).Msg("a permit expires by itself")
+	}
+}
+
+// errNoContent says that what a webhook is about is known no longer.
+var errNoContent = errors.New("what the webhook is about is known no longer")
+
+// body renders the webhook, from the record of what it is about.
+func (d *hookDelivery) body(ctx context.Context) ([]byte, error) {
+	w, r := d.worker, d.record
+	switch {
+	case r.Batch != "":
+		return hooks.BatchBody(r)
+	case r.Job == "":
+		return hooks.TestBody(r)
+	}
+	record, err := w.store.Get(ctx, r.Job)
+	if errors.Is(err, jobstore.ErrNotFound) {
+		return nil, errNoContent
+	}
+	if err != nil {
+		return nil, err
+	}
+	result := record.Result()
+	if record.Run != r.Run || !record.Status.Ended() {
+		// It was opened again since: what the webhook tells of is an earlier result.
+		at := slices.IndexFunc(record.Previous, func(earlier tasks.Result) bool { return earlier.Run == r.Run })
+		if at < 0 {
+			return nil, errNoContent
+		}
+		result = record.Previous[at]
+	}
+	return hooks.JobBody(r, result, w.catalog.Webhooks.InlineBytes, func() (string, error) {
+		return w.catalog.ResultLink(r.Tenant, r.To.Secret, r.Job, r.Run, time.Now())
+	})
+}
+
+// backoff is the wait behind the attempt that was begun last, with its jitter; or it was the last one.
+func (d *hookDelivery) backoff() (wait time.Duration, last bool) {
+	schedule := d.worker.catalog.Webhooks.Schedule
+	if d.record.Tries > len(schedule) {
+		return 0, true
+	}
+	wait = schedule[max(d.record.Tries, 1)-1]
+	return wait + rand.N(time.Duration(webhookJitter*float64(wait))+1), false
+}
+
+// patience is how long a webhook may be on its way: all waits of its schedule at their longest, and a grace.
+func patience(schedule []time.Duration) time.Duration {
+	var sum time.Duration
+	for _, wait := range schedule {
+		sum += wait
+	}
+	return sum + time.Duration(webhookJitter*float64(sum)) + webhookGrace
+}
+
+// wholeSecond lengthens a wait until it ends with a second of the clock: asynq cuts off the rest, and would be early.
+func wholeSecond(wait time.Duration) time.Duration {
+	now := time.Now()
+	return now.Add(wait + time.Second - time.Nanosecond).Truncate(time.Second).Sub(now)
+}
