@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -280,6 +281,18 @@ func (b *hookBench) webhook(id string) *webhooks.Record {
 	record, err := b.hooks.Get(b.t.Context(), id, "")
 	require.NoError(b.t, err)
 	return record
+}
+
+// awaitAll waits until all of these have ended, and tells how long that took, in steps of 10 s.
+func (b *hookBench) awaitAll(most time.Duration, ids ...string) time.Duration {
+	b.t.Helper()
+	for waited := time.Duration(0); waited < most; waited += 10 * time.Second {
+		if !slices.ContainsFunc(ids, func(id string) bool { return !b.webhook(id).State.Ended() }) {
+			return waited
+		}
+		time.Sleep(10 * time.Second)
+	}
+	return most
 }
 
 // delivered requires that all of these were delivered, each by the last of its attempts, and none under another id.
