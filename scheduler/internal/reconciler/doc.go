@@ -7,7 +7,7 @@
 //
 // Every 5 s, and whenever a delivery is found dead, one script per queue brings it into order at one moment; then the
 // open jobs are looked at, some thousands at a time: those past their deadline are ended, those whose task is missing
-// for 60 s are enqueued again or ended with a reason.
+// for 60 s are enqueued again or ended with a reason. Pending webhooks are looked at in the same way.
 //
 // # Who is protected against whom
 //

@@ -45,5 +45,5 @@ func queueNames(keys keyspace.Keyspace) []string {
 	for _, priority := range tasks.Priorities() {
 		names = append(names, envelope.Queue(keys, priority))
 	}
-	return names
+	return append(names, envelope.WebhookQueue(keys))
 }

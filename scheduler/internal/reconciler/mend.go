@@ -129,6 +129,9 @@ func (r *Reconciler) current(ctx context.Context, q *queue, taskID string) (made
 	if err != nil {
 		return task{}, false, nil //nolint:nilerr // a foreign task is no open job's
 	}
+	if q.name == envelope.WebhookQueue(r.store.Keys()) {
+		return r.currentWebhook(ctx, id, run)
+	}
 	record, err := r.store.Get(ctx, id)
 	switch {
 	case errors.Is(err, jobstore.ErrNotFound):

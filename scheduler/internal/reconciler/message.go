@@ -16,6 +16,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/webhooks"
 )
 
 // messages writes and reads asynq's own messages. Their package is internal, but registers its type.
@@ -45,6 +46,24 @@ func (m messages) of(keys keyspace.Keyspace, record *jobstore.Record) (task, err
 	if err != nil {
 		return task{}, err
 	}
+	answer, err := m.write(made, options)
+	if record.Waiting != nil && record.Waiting.Until.After(answer.due) {
+		answer.due = record.Waiting.Until
+	}
+	return answer, err
+}
+
+// ofWebhook makes the task of a webhook's current cycle anew, for when it is due.
+func (m messages) ofWebhook(keys keyspace.Keyspace, record *webhooks.Record) (task, error) {
+	made, options, err := envelope.NewWebhook(keys, record.ID, record.Event, record.Cycle, record.NextAt)
+	if err != nil {
+		return task{}, err
+	}
+	return m.write(made, options)
+}
+
+// write writes a task with its options as asynq's client does.
+func (m messages) write(made *asynq.Task, options []asynq.Option) (answer task, err error) {
 	message := m.kind.New()
 	fields := message.Descriptor().Fields()
 	set := func(name protoreflect.Name, value any) {
@@ -52,7 +71,6 @@ func (m messages) of(keys keyspace.Keyspace, record *jobstore.Record) (task, err
 	}
 	set("type", made.Type())
 	set("payload", made.Payload())
-	var answer task
 	for _, option := range options {
 		switch value := option.Value(); option.Type() {
 		case asynq.TaskIDOpt:
@@ -76,9 +94,6 @@ func (m messages) of(keys keyspace.Keyspace, record *jobstore.Record) (task, err
 		case asynq.DeadlineOpt, asynq.UniqueOpt, asynq.ProcessInOpt:
 			return task{}, fmt.Errorf("reconciler: envelopes have an option %s that cannot be written anew", option)
 		}
-	}
-	if record.Waiting != nil && record.Waiting.Until.After(answer.due) {
-		answer.due = record.Waiting.Until
 	}
 	answer.msg, err = proto.Marshal(message.Interface())
 	return answer, err

@@ -63,6 +63,7 @@ type Reconciler struct {
 	messages messages
 	queues   []*queue
 	records  records
+	webhooks webhookReview
 }
 
 // queue is one queue and what is known of it.
@@ -84,7 +85,7 @@ func New(config Config) (*Reconciler, error) {
 	}
 	r := &Reconciler{
 		redis: config.Redis, store: config.Store, term: config.Term, log: config.Log, messages: known,
-		records: newRecords(),
+		records: newRecords(), webhooks: webhookReview{suspects: map[string]suspect{}},
 	}
 	for _, name := range queueNames(config.Store.Keys()) {
 		r.queues = append(r.queues, &queue{name: name, keys: newQueueKeys(name), readable: map[string]bool{}})
@@ -128,7 +129,7 @@ func (r *Reconciler) round(ctx context.Context, full bool) error {
 		}
 	}
 	if full {
-		problems = append(problems, r.reviewRecords(ctx))
+		problems = append(problems, r.reviewRecords(ctx), r.reviewWebhooks(ctx))
 	}
 	return errors.Join(problems...)
 }

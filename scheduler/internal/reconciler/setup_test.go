@@ -200,9 +200,11 @@ func (b *bench) later(span time.Duration) {
 			q.leases.byID[id] = lease
 		}
 	}
-	for id, known := range b.records.suspects {
-		known.since = known.since.Add(-span)
-		b.records.suspects[id] = known
+	for _, suspects := range []map[string]suspect{b.records.suspects, b.webhooks.suspects} {
+		for id, known := range suspects {
+			known.since = known.since.Add(-span)
+			suspects[id] = known
+		}
 	}
 }
 
