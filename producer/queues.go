@@ -8,7 +8,6 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/pauses"
 )
@@ -50,8 +49,7 @@ func ReadQueues(ctx context.Context, client redis.UniversalClient, keys keyspace
 		return Queues{}, fmt.Errorf("list the queues in Redis: %w", err)
 	}
 	all := Queues{PausedTaskTypes: paused.TaskTypes}
-	for _, priority := range tasks.Priorities() {
-		name := string(priority)
+	for _, name := range pauses.Queues() {
 		queue := Queue{Queue: name}
 		if inAsynq := keys.Queue(name); slices.Contains(known, inAsynq) { // else nothing was ever enqueued there
 			found, err := inspector.GetQueueInfo(inAsynq)

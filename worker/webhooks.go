@@ -94,6 +94,9 @@ func (d *hookDelivery) work(ctx context.Context) error {
 	if out := time.Until(r.OpenUntil); out > 0 {
 		return d.wait(ctx, "attempt_open", out) // of another delivery, which may be alive
 	}
+	if state := d.worker.paused.Load(); state != nil && state.Webhooks() {
+		return d.wait(ctx, reasonPaused, pausedWait)
+	}
 	switch late := time.Since(r.Since) > patience(schedule); {
 	case r.Tries > len(schedule):
 		return d.die(ctx, webhooks.ReasonExhausted) // nobody knows what came of the last one

@@ -64,7 +64,7 @@ func TestEnqueueTakesContentFromEverywhere(t *testing.T) {
 
 	var status statusReply
 	require.NoError(t, json.Unmarshal([]byte(run("", "status", "--json").stdout), &status))
-	assert.Equal(t, []producer.Queue{{Queue: "critical"}, {Queue: "default", Pending: 4}, {Queue: "bulk", Pending: 1}}, status.Queues)
+	assert.Equal(t, []producer.Queue{{Queue: "critical"}, {Queue: "default", Pending: 4}, {Queue: "bulk", Pending: 1}, {Queue: "webhooks"}}, status.Queues)
 }
 
 func TestEnqueueRefusals(t *testing.T) {

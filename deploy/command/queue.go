@@ -104,11 +104,11 @@ func chooseTargets(cmd *cobra.Command, args []string, all bool, taskTypes []stri
 		}
 	}
 	if given != 1 {
-		return targets{}, refuseUsage(cmd, "give one of: the names of queues (%s), --all, --task-type", strings.Join(queueNames(), ", "))
+		return targets{}, refuseUsage(cmd, "give one of: the names of queues (%s), --all, --task-type", strings.Join(pauses.Queues(), ", "))
 	}
 	for _, name := range args {
-		if !slices.Contains(queueNames(), name) {
-			return targets{}, refuseUsage(cmd, "%s", unknownName("queue", name, queueNames()))
+		if !slices.Contains(pauses.Queues(), name) {
+			return targets{}, refuseUsage(cmd, "%s", unknownName("queue", name, pauses.Queues()))
 		}
 	}
 	for _, name := range taskTypes {
@@ -117,7 +117,7 @@ func chooseTargets(cmd *cobra.Command, args []string, all bool, taskTypes []stri
 		}
 	}
 	if all {
-		args = queueNames()
+		args = pauses.Queues()
 	}
 	return targets{queues: args, taskTypes: taskTypes}, nil
 }
@@ -178,15 +178,6 @@ func pausedLine(what string, paused, changed bool) string {
 		return what + " goes on"
 	}
 	return what + " was not paused"
-}
-
-func queueNames() []string {
-	priorities := tasks.Priorities()
-	names := make([]string, len(priorities))
-	for i, priority := range priorities {
-		names[i] = string(priority)
-	}
-	return names
 }
 
 func printQueues(out io.Writer, queues []producer.Queue, pausedTaskTypes []string) error {

@@ -32,7 +32,7 @@ func TestQueuesArePausedByName(t *testing.T) {
 	got = run("", "queue", "resume", "--task-type", "adhoc", "--task-type", "fast_summary", "--json")
 	assert.JSONEq(t, `{"paused":{"queues":[],"task_types":[]}}`, got.stdout)
 	got = run("", "queue", "pause", "--all", "--json")
-	assert.JSONEq(t, `{"paused":{"queues":["critical","default","bulk"],"task_types":[]}}`, got.stdout)
+	assert.JSONEq(t, `{"paused":{"queues":["critical","default","bulk","webhooks"],"task_types":[]}}`, got.stdout)
 	var reply producer.Queues
 	require.NoError(t, json.Unmarshal([]byte(run("", "queue", "list", "--json").stdout), &reply))
 	for _, queue := range reply.Queues {
@@ -48,7 +48,7 @@ func TestWhatIsNotThereCannotBePaused(t *testing.T) {
 		want   string
 		args   []string
 	}{
-		{exitUsage, "give one of: the names of queues (critical, default, bulk), --all, --task-type", nil},
+		{exitUsage, "give one of: the names of queues (critical, default, bulk, webhooks), --all, --task-type", nil},
 		{exitUsage, "give one of: ", []string{"bulk", "--all"}},
 		{exitUsage, `no queue "bulck", did you mean "bulk"?`, []string{"bulck"}},
 		{exitUsage, `--task-type "a b" is no name of a task type`, []string{"--task-type", "a b"}},

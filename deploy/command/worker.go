@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/forebay-queue/forebay/deploy/config"
-	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/pauses"
 	"github.com/forebay-queue/forebay/worker"
 )
 
@@ -49,7 +49,7 @@ func runWorker(cmd *cobra.Command, s *settings) error {
 		tellProblems(cmd, problems)
 		return errTold
 	}
-	client, err := s.connect(cmd.Context(), s.file.Worker.Slots+s.file.Catalog.Webhooks.Slots+2*len(tasks.Priorities())+6)
+	client, err := s.connect(cmd.Context(), s.file.Worker.Slots+s.file.Catalog.Webhooks.Slots+2*len(pauses.Queues())+4)
 	if err != nil {
 		return err
 	}

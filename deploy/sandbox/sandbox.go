@@ -22,10 +22,10 @@ import (
 	"github.com/forebay-queue/forebay/producer/httpapi"
 	"github.com/forebay-queue/forebay/producer/inbox"
 	"github.com/forebay-queue/forebay/scheduler"
-	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/pauses"
 	"github.com/forebay-queue/forebay/tasks/schedules"
 	"github.com/forebay-queue/forebay/worker"
 )
@@ -115,9 +115,12 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
+// webhookSlots is how many attempts of webhooks a worker makes at once, unless the catalog says otherwise.
+const webhookSlots = 32
+
 // Connections is the size of a pool of connections to Redis that serves so many workers of so many slots.
 func Connections(workers, slots int) int {
-	return workers*(slots+2*len(tasks.Priorities())+4) + 16
+	return workers*(slots+webhookSlots+2*len(pauses.Queues())+4) + 16
 }
 
 // Sandbox is a running deployment. Its fields are not to be changed.

@@ -9,6 +9,7 @@ import (
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/envelope"
+	"github.com/forebay-queue/forebay/tasks/pauses"
 )
 
 type healthOutput struct{ Body health }
@@ -62,7 +63,7 @@ func (a *API) getQueues(ctx context.Context, _ *struct{}) (*queuesOutput, error)
 }
 
 type queueInput struct {
-	Queue string `path:"queue" doc:"critical, default or bulk"`
+	Queue string `path:"queue" doc:"critical, default, bulk or webhooks"`
 }
 
 type taskTypeInput struct {
@@ -72,7 +73,7 @@ type taskTypeInput struct {
 // pauseQueue has the workers begin no call of a queue, or go on.
 func (a *API) pauseQueue(paused bool) func(context.Context, *queueInput) (*queuesOutput, error) {
 	return func(ctx context.Context, input *queueInput) (*queuesOutput, error) {
-		known := slices.Contains(tasks.Priorities(), tasks.Priority(input.Queue))
+		known := slices.Contains(pauses.Queues(), input.Queue)
 		return a.pause(ctx, known, "queue", func(ctx context.Context) (bool, error) {
 			return a.client.PauseQueue(ctx, input.Queue, paused)
 		})

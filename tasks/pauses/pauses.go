@@ -20,6 +20,15 @@ import (
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
+// Queues are the names of the queues that can be paused: one for each priority, and that of the webhooks.
+func Queues() []string {
+	var names []string
+	for _, priority := range tasks.Priorities() {
+		names = append(names, string(priority))
+	}
+	return append(names, envelope.WebhookQueueName)
+}
+
 // State is all that is paused, each list in the order of its names.
 type State struct {
 	Queues    []string `json:"queues"`
@@ -30,6 +39,9 @@ type State struct {
 func (s State) Queue(job tasks.Job) bool {
 	return slices.Contains(s.Queues, string(cmp.Or(job.Priority, tasks.PriorityDefault)))
 }
+
+// Webhooks tells whether the queue of the webhooks is paused.
+func (s State) Webhooks() bool { return slices.Contains(s.Queues, envelope.WebhookQueueName) }
 
 // TaskType tells whether the task type of a job is paused. Jobs without one are of the type envelope.Adhoc.
 func (s State) TaskType(job tasks.Job) bool {
@@ -58,18 +70,18 @@ func New(client redis.UniversalClient, keys keyspace.Keyspace) *Store {
 func (s *Store) Read(ctx context.Context) (State, error) {
 	pipe := s.client.Pipeline()
 	types := pipe.SMembers(ctx, s.keys.PausedTaskTypes())
-	queues := tasks.Priorities()
+	queues := Queues()
 	paused := make([]*redis.IntCmd, len(queues))
-	for i, priority := range queues {
-		paused[i] = pipe.Exists(ctx, s.keys.QueuePaused(string(priority)))
+	for i, queue := range queues {
+		paused[i] = pipe.Exists(ctx, s.keys.QueuePaused(queue))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return State{}, fmt.Errorf("read from Redis what is paused: %w", err)
 	}
 	state := State{Queues: []string{}, TaskTypes: sorted(types.Val())}
-	for i, priority := range queues {
+	for i, queue := range queues {
 		if paused[i].Val() > 0 {
-			state.Queues = append(state.Queues, string(priority))
+			state.Queues = append(state.Queues, queue)
 		}
 	}
 	return state, nil
