@@ -3,7 +3,6 @@ package hooks
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"net"
 	"net/http"
@@ -110,7 +109,6 @@ func classifyError(ctx context.Context, answer Answer) Class {
 	var record tls.RecordHeaderError
 	var certificate *tls.CertificateVerificationError
 	var alert tls.AlertError
-	var authority x509.UnknownAuthorityError
 	switch err := answer.Err; {
 	case ctx.Err() != nil:
 		return Abandoned
@@ -122,7 +120,7 @@ func classifyError(ctx context.Context, answer Answer) Class {
 		return TimedOut
 	case errors.As(err, &dns):
 		return Unresolved
-	case errors.As(err, &certificate), errors.As(err, &record), errors.As(err, &alert), errors.As(err, &authority):
+	case errors.As(err, &certificate), errors.As(err, &record), errors.As(err, &alert), errors.Is(err, http.ErrSchemeMismatch):
 		return Untrusted
 	case answer.Status == 0 && errors.As(err, &op) && op.Op == "dial":
 		return Unreachable
