@@ -62,6 +62,8 @@ type site struct {
 	callTimeout time.Duration
 	// fsync is when Redis makes its writes durable. Defaults to "always": it has lost nothing that it has answered to.
 	fsync string
+	// more is what else the configuration has.
+	more string
 }
 
 // deployment is a real redis-server, a simulated provider in the test's process, and forebay's built program,
@@ -141,7 +143,7 @@ task_types:
   fast_summary:
     model: gemini-2.5-flash
     prompt: "Summarise the following text in three to five sentences.\n\n{{input}}"
-`
+` + d.site.more
 	path := filepath.Join(d.dir, "forebay.yaml")
 	require.NoError(d.t, os.WriteFile(path, []byte(text), 0o600))
 	var err error

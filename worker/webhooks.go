@@ -146,6 +146,7 @@ func (d *hookDelivery) attempt(ctx context.Context, keys []string) error {
 		d.release()
 		return d.failed(err)
 	}
+	failpoint.At("webhook.begun")
 	began := time.Now()
 	answer, err := d.worker.sender.Send(ctx, hooks.Message{ID: r.ID, URL: r.To.URL, Headers: r.To.Headers, Body: body, Keys: keys})
 	if err != nil {

@@ -8,5 +8,7 @@
 // inbox.read (entries were read and nothing has been done), inbox.accepted (their jobs are accepted, the entries are
 // still there), inbox.acked (the entries are gone), inbox.refused (a refused job has its failed record), inbox.told (on
 // Redis Cluster: the refusal stands in the stream of refusals, the entry is still there), inbox.rejected (the refused
-// entry is gone); adopt.recorded, adopt.queued (a foreign task's job has its record, its own task).
+// entry is gone); adopt.recorded, adopt.queued (a foreign task's job has its record, its own task);
+// webhook.begun (the intent of an attempt is written), webhook.sent (it was answered, and nothing of that is written),
+// webhook.settled (that is written, the task is still there).
 package failpoint
