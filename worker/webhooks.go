@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -32,6 +33,8 @@ const (
 	webhookJitter = 0.1
 	// webhookGrace is for how much longer than its schedule a webhook may be on its way: the time that it waited for others.
 	webhookGrace = time.Hour
+	// askAgain is how soon a delivery that waits in place asks again, at the earliest.
+	askAgain = 50 * time.Millisecond
 	// unsignedWait is how soon a webhook is looked at again that this worker has no secret for.
 	unsignedWait = time.Minute
 )
@@ -90,7 +93,7 @@ func (w *Worker) processWebhook(task *asynq.Task) (err error) {
 
 // work brings the webhook one step further.
 func (d *hookDelivery) work(ctx context.Context) error {
-	store, r, schedule := d.worker.store.Webhooks(), d.record, d.worker.catalog.Webhooks.Schedule
+	r, schedule := d.record, d.worker.catalog.Webhooks.Schedule
 	if out := time.Until(r.OpenUntil); out > 0 {
 		return d.wait(ctx, "attempt_open", out) // of another delivery, which may be alive
 	}
@@ -110,17 +113,73 @@ func (d *hookDelivery) work(ctx context.Context) error {
 		d.worker.log.Error().Err(err).Str("webhook", r.ID).Msg("a webhook cannot be signed; it waits for its secret")
 		return d.wait(ctx, "secret_missing", unsignedWait)
 	}
-	d.admission, err = store.Admit(ctx, r, uuid.NewString(), d.limits)
-	switch {
-	case err != nil:
-		return d.failed(err)
-	case d.admission.Off:
-		return d.die(ctx, webhooks.ReasonTargetOff)
-	case !d.admission.Granted:
-		return d.wait(ctx, d.admission.Reason, d.admission.Wait)
-	}
-	return d.attempt(ctx, keys)
+	return d.admit(ctx, keys)
 }
+
+// admit asks for leave to make the attempt, and makes it. Where it lacks no more than a permit it waits in place, for one
+// of the next that are free: those that come back from the queue do so all at once, with each second.
+func (d *hookDelivery) admit(ctx context.Context, keys []string) error {
+	w, r := d.worker, d.record
+	target := r.Tenant + " " + webhooks.Host(r.To.URL)
+	place := w.room.Enter(target)
+	leave := sync.OnceFunc(func() {
+		if place > 0 {
+			w.room.Leave(target)
+		}
+	})
+	defer leave()
+	for waited := time.Duration(0); ; {
+		if !w.posts.enter(ctx, w.stopping) {
+			return &returned{why: "the worker shuts down"} // another one makes the attempt
+		}
+		var err error
+		goesBack := place == 0 || waited >= waitInPlace
+		d.admission, err = w.store.Webhooks().Admit(ctx, r, uuid.NewString(), goesBack, d.limits)
+		if err == nil && d.admission.Granted {
+			defer w.posts.leave()
+			leave()
+			return d.attempt(ctx, keys)
+		}
+		w.posts.leave()
+		switch {
+		case err != nil:
+			return d.failed(err)
+		case d.admission.Off:
+			return d.die(ctx, webhooks.ReasonTargetOff)
+		case goesBack:
+			return d.wait(ctx, d.admission.Reason, d.admission.Wait)
+		case !d.admission.Busy:
+			waited = waitInPlace // it takes a ticket
+			continue
+		}
+		wait := min(max(time.Duration(place)*d.admission.Slot, askAgain), waitInPlace-waited)
+		waited += wait
+		if !w.pauseUnlessDraining(ctx, wait) {
+			waited = waitInPlace
+		}
+	}
+}
+
+// posts are the attempts that are out: one place for each.
+type posts chan struct{}
+
+// enter waits for a place, until the context ends or the worker stops.
+func (p posts) enter(ctx context.Context, stopping <-chan struct{}) bool {
+	select {
+	case <-stopping:
+		return false
+	default:
+	}
+	select {
+	case p <- struct{}{}:
+		return true
+	case <-ctx.Done():
+	case <-stopping:
+	}
+	return false
+}
+
+func (p posts) leave() { <-p }
 
 // attempt makes the attempt that was admitted.
 func (d *hookDelivery) attempt(ctx context.Context, keys []string) error {

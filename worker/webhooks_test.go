@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -151,6 +152,29 @@ func TestAHangingReceiverDelaysNobody(t *testing.T) {
 		b.answer("hangs.example", nil)
 		t.Logf("all delivered %s after it was back", b.awaitAll(15*time.Minute, hanging...))
 		b.delivered("hangs.example", hanging...)
+	})
+}
+
+// Many webhooks for one good receiver wait for its permits, and not for the second in which they come back.
+func TestABurstForOneReceiver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newHookBench(t, 2)
+		var out, most atomic.Int64
+		b.answer("good.example", func(http.ResponseWriter, *http.Request) {
+			most.Store(max(most.Load(), out.Add(1)))
+			time.Sleep(50 * time.Millisecond)
+			out.Add(-1)
+		})
+		ids, began := b.hooksTo("good.example", 400), time.Now()
+		for len(b.at("good.example")) < len(ids) && time.Since(began) < time.Minute {
+			time.Sleep(100 * time.Millisecond)
+		}
+		t.Logf("400 webhooks of 50 ms, 8 at once, in %s", time.Since(began))
+		require.Less(t, time.Since(began), 15*time.Second, "2.5 s would be the least")
+		time.Sleep(time.Second)
+		b.delivered("good.example", ids...)
+		require.LessOrEqual(t, most.Load(), int64(8), "the permits of a target are the fleet's")
 	})
 }
 

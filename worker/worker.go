@@ -105,6 +105,9 @@ type Worker struct {
 	pool      *slots.Pool
 	// sender makes the attempts of webhooks.
 	sender *hooks.Sender
+	// posts are those that are out, room is where deliveries wait for one.
+	posts posts
+	room  *hooks.Room
 
 	providers        map[string]*provider.Client
 	accountEndpoints map[string][]string
@@ -203,10 +206,12 @@ func (w *Worker) connect() error {
 			return err
 		}
 	}
-	// Webhooks have slots of their own: neither they nor jobs wait for each other.
+	// Webhooks have slots of their own: neither they nor jobs wait for each other. Those that wait in place for
+	// a permit send nothing, so that there may be many.
 	webhooks, most := envelope.WebhookQueue(w.store.Keys()), w.catalog.Webhooks.Slots
 	w.sender = hooks.NewSender(w.catalog.WebhookGuard().Client(w.catalog.Webhooks.Timeout), w.config.Version)
-	return w.serve(webhooks, slots.New(most).Queue(webhooks, 1), most)
+	w.posts, w.room = make(posts, most), hooks.NewRoom(4*most)
+	return w.serve(webhooks, slots.New(5*most).Queue(webhooks, 1), 5*most)
 }
 
 // serve adds the server of a queue, which has so many slots.

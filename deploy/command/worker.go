@@ -49,7 +49,7 @@ func runWorker(cmd *cobra.Command, s *settings) error {
 		tellProblems(cmd, problems)
 		return errTold
 	}
-	client, err := s.connect(cmd.Context(), s.file.Worker.Slots+s.file.Catalog.Webhooks.Slots+2*len(pauses.Queues())+4)
+	client, err := s.connect(cmd.Context(), s.file.Worker.Slots+2*s.file.Catalog.Webhooks.Slots+2*len(pauses.Queues())+4)
 	if err != nil {
 		return err
 	}

@@ -120,7 +120,7 @@ const webhookSlots = 32
 
 // Connections is the size of a pool of connections to Redis that serves so many workers of so many slots.
 func Connections(workers, slots int) int {
-	return workers*(slots+webhookSlots+2*len(pauses.Queues())+4) + 16
+	return workers*(slots+2*webhookSlots+2*len(pauses.Queues())+4) + 16
 }
 
 // Sandbox is a running deployment. Its fields are not to be changed.

@@ -1,6 +1,7 @@
 -- admit: ask for leave to make one attempt at a target, all of it or nothing.
 --
--- Who is refused takes a ticket, which reserves nothing: it only spreads those who come back, one to a slot.
+-- Who is refused may take a ticket, which reserves nothing: it only spreads those who come back, one to a slot, which is
+-- what one attempt takes of the target's permits.
 --
 -- KEYS[1]  hash  {webhooks:<tenant>}:t:<target>          breaker: state, failures, opens, until_ms, generation, probe,
 --                probe_until_ms; rest_until_ms, ticket_until_ms, latency_ms, origin, off:<digest of a URL>
@@ -15,13 +16,16 @@
 -- ARGV[6]  int   permits of the tenant
 -- ARGV[7]  ms    how long a permit, and the lease of a probe, lasts at most
 -- ARGV[8]  ms    how long a target is known that is not used
--- RETURNS  {granted, generation, 1 for the probe of an open breaker}; {off}; {wait, reason, ms until the ticket's time}
+-- ARGV[9]  int   1 takes a ticket where it is refused; 0 is for who waits for a permit without coming back
+-- RETURNS  {granted, generation, 1 for the probe of an open breaker}; {off}; {wait, reason, ms until the ticket's time, ms
+--          of a slot}
 -- CLOCK    the server's TIME
 -- WRITES   the ticket of a refusal; the rest only when it grants
 
 local target, permits, all, known = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local token, digest, url, origin = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local most, most_all, lease, keep = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local ticket = ARGV[9]
 
 local function text(number) return string.format('%.0f', number) end
 local time = redis.call('TIME')
@@ -31,7 +35,7 @@ local stands = redis.call('HMGET', target, 'state', 'until_ms', 'generation', 'p
 local open, open_until, generation = stands[1] == 'open', tonumber(stands[2] or 0), stands[3] or '0'
 local probe, probe_until = stands[4], tonumber(stands[5] or 0)
 local rest_until, ticket_until = tonumber(stands[6] or 0), tonumber(stands[7] or 0)
-local latency = tonumber(stands[8] or 1000)
+local latency = tonumber(stands[8] or 100) -- of one that is not known: too long a guess would spread tickets too far
 if stands[9] then return {'off'} end
 
 redis.call('ZREMRANGEBYSCORE', permits, '-inf', now)
@@ -55,10 +59,12 @@ if reason == '' and not again then
 end
 if reason ~= '' then
   local slot = math.max(1, math.min(2000, math.ceil(latency / most)))
-  at = math.max(at, ticket_until)
-  redis.call('HSET', target, 'ticket_until_ms', text(at + slot), 'origin', origin)
-  redis.call('ZADD', known, now, digest)
-  return {'wait', reason, text(at - now)}
+  if ticket == '1' then
+    at = math.max(at, ticket_until)
+    redis.call('HSET', target, 'ticket_until_ms', text(at + slot), 'origin', origin)
+    redis.call('ZADD', known, now, digest)
+  end
+  return {'wait', reason, text(at - now), text(slot)}
 end
 
 redis.call('ZADD', permits, now + lease, token)

@@ -36,6 +36,9 @@ type Admission struct {
 	Granted, Off bool
 	Wait         time.Duration
 	Reason       string
+	// Busy says that it waits for no more than a permit, one of which is free once in a Slot.
+	Busy bool
+	Slot time.Duration
 	// Probe tells that the attempt tests a target whose breaker is open.
 	Probe bool
 
@@ -44,8 +47,9 @@ type Admission struct {
 }
 
 // Admit asks for leave to make an attempt. The token names the attempt, for this delivery alone. Whoever is granted one
-// reports it, by Settle or Release; a permit expires by itself all the same.
-func (s *Store) Admit(ctx context.Context, r *Record, token string, limits Limits) (Admission, error) {
+// reports it, by Settle or Release; a permit expires by itself all the same. With a ticket, the wait of a refusal is that
+// of all others who took one as well, one after the other.
+func (s *Store) Admit(ctx context.Context, r *Record, token string, ticket bool, limits Limits) (Admission, error) {
 	origin, err := Origin(r.To.URL)
 	if err != nil {
 		return Admission{}, fmt.Errorf("admit webhook %s: %w", r.ID, err)
@@ -55,7 +59,7 @@ func (s *Store) Admit(ctx context.Context, r *Record, token string, limits Limit
 		s.keys.WebhookTarget(r.Tenant, target), s.keys.WebhookTargetPermits(r.Tenant, target),
 		s.keys.WebhookPermits(r.Tenant), s.keys.WebhookTargets(r.Tenant),
 	}, token, target, digest(r.To.URL), origin, limits.PerTarget, limits.PerTenant, limits.Lease.Milliseconds(),
-		targetKept.Milliseconds())
+		targetKept.Milliseconds(), ticket)
 	if err != nil {
 		return Admission{}, err
 	}
@@ -66,8 +70,12 @@ func (s *Store) Admit(ctx context.Context, r *Record, token string, limits Limit
 		return Admission{Off: true}, nil
 	case "wait":
 		wait, err := strconv.ParseInt(words[2], 10, 64)
-		if err == nil {
-			return Admission{Reason: words[1], Wait: time.Duration(wait) * time.Millisecond}, nil
+		slot, problem := strconv.ParseInt(words[3], 10, 64)
+		if err == nil && problem == nil {
+			return Admission{
+				Reason: words[1], Wait: time.Duration(wait) * time.Millisecond, Slot: time.Duration(slot) * time.Millisecond,
+				Busy: words[1] == "target_busy" || words[1] == "tenant_busy",
+			}, nil
 		}
 	}
 	return Admission{}, fmt.Errorf("admit webhook %s: the script answered %q; versions of Forebay may be mixed", r.ID, words)

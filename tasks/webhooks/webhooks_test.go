@@ -111,7 +111,7 @@ func (b bundle) events() []string {
 func (b bundle) attempt(r *Record, status int, next Next) State {
 	b.t.Helper()
 	token := r.ID + "/" + strconv.Itoa(r.Attempts+1)
-	admission, err := b.Admit(b.t.Context(), r, token, limits)
+	admission, err := b.Admit(b.t.Context(), r, token, true, limits)
 	require.NoError(b.t, err)
 	require.True(b.t, admission.Granted, "%+v", admission)
 	_, err = b.Begin(b.t.Context(), r, limits)
@@ -270,7 +270,7 @@ func TestPermitsOfTargetAndTenant(t *testing.T) {
 	everywhere(t, func(b bundle) {
 		ctx := b.t.Context()
 		admit := func(r *Record, token string) Admission {
-			admission, err := b.Admit(ctx, r, token, limits)
+			admission, err := b.Admit(ctx, r, token, true, limits)
 			require.NoError(b.t, err)
 			return admission
 		}
@@ -301,7 +301,7 @@ func TestBreakerOfATarget(t *testing.T) {
 			b.attempt(b.made("j"+strconv.Itoa(i), "https://a.example/hook"), 500, ill)
 		}
 		record := b.made("j9", "https://a.example/other")
-		refused, err := b.Admit(ctx, record, "t1", limits)
+		refused, err := b.Admit(ctx, record, "t1", true, limits)
 		require.NoError(b.t, err)
 		require.Equal(b.t, "breaker_open", refused.Reason)
 		require.InDelta(b.t, 30, refused.Wait.Seconds(), 5)
@@ -309,11 +309,11 @@ func TestBreakerOfATarget(t *testing.T) {
 		require.True(b.t, b.admits(b.made("jb", "https://b.example/hook")), "another target is not concerned")
 
 		require.NoError(b.t, b.client.HSet(ctx, target, "until_ms", "1", "ticket_until_ms", "0").Err())
-		probe, err := b.Admit(ctx, record, "t1", limits)
+		probe, err := b.Admit(ctx, record, "t1", true, limits)
 		require.NoError(b.t, err)
 		require.True(b.t, probe.Granted)
 		require.True(b.t, probe.Probe)
-		refused, err = b.Admit(ctx, record, "t2", limits)
+		refused, err = b.Admit(ctx, record, "t2", true, limits)
 		require.NoError(b.t, err)
 		require.Equal(b.t, "probe_out", refused.Reason, "there is only one")
 		_, err = b.Begin(ctx, record, limits)
@@ -345,7 +345,7 @@ func (b bundle) first(origin string) Target {
 
 func (b bundle) admits(r *Record) bool {
 	b.t.Helper()
-	admission, err := b.Admit(b.t.Context(), r, r.ID, limits)
+	admission, err := b.Admit(b.t.Context(), r, r.ID, true, limits)
 	require.NoError(b.t, err)
 	return admission.Granted
 }
@@ -357,7 +357,7 @@ func TestAURLIsOffAndATargetRests(t *testing.T) {
 		record := b.made("j1", "https://a.example/gone?key=secret")
 		require.Equal(b.t, Dead, b.attempt(record, 410, Next{State: Dead, Reason: ReasonGone, Off: true}))
 		same := b.made("j2", "https://a.example/gone?key=secret")
-		admission, err := b.Admit(ctx, same, "t", limits)
+		admission, err := b.Admit(ctx, same, "t", true, limits)
 		require.NoError(b.t, err)
 		require.True(b.t, admission.Off)
 		require.True(b.t, b.admits(b.made("j3", "https://a.example/there")), "the target's other URLs are not")
@@ -373,7 +373,7 @@ func TestAURLIsOffAndATargetRests(t *testing.T) {
 		busy := b.made("j4", "https://c.example/hook")
 		b.Store.redis.Del(ctx, b.keys.WebhookPermits("acme"))
 		b.attempt(busy, 429, Next{State: Pending, Reason: "retry_after", Wait: time.Hour, Rest: time.Hour})
-		admission, err = b.Admit(ctx, b.made("j5", "https://c.example/other"), "t5", limits)
+		admission, err = b.Admit(ctx, b.made("j5", "https://c.example/other"), "t5", true, limits)
 		require.NoError(b.t, err)
 		require.Equal(b.t, "target_rests", admission.Reason)
 		require.InDelta(b.t, 3600, admission.Wait.Seconds(), 5)

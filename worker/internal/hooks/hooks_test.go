@@ -114,8 +114,9 @@ func TestEveryStatus(t *testing.T) {
 func TestWhatKeepsAnAnswerFromComing(t *testing.T) {
 	t.Parallel()
 	guard := targets.New(targets.Config{AllowHTTP: true, Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}})
-	sender := NewSender(guard.Client(300*time.Millisecond), "")
+	sender, hasty := NewSender(guard.Client(30*time.Second), ""), NewSender(guard.Client(300*time.Millisecond), "")
 	t.Cleanup(sender.Close)
+	t.Cleanup(hasty.Close)
 	serve := func(handler http.HandlerFunc, secure bool) string {
 		server := httptest.NewUnstartedServer(handler)
 		server.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -174,7 +175,11 @@ func TestWhatKeepsAnAnswerFromComing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			answer, err := sender.Send(t.Context(), Message{ID: "msg_1", URL: test.url, Body: []byte("{}"), Keys: []string{secret}})
+			by := sender
+			if test.class == TimedOut {
+				by = hasty
+			}
+			answer, err := by.Send(t.Context(), Message{ID: "msg_1", URL: test.url, Body: []byte("{}"), Keys: []string{secret}})
 			require.NoError(t, err)
 			require.Equal(t, test.class, Classify(t.Context(), answer), "%v", answer.Err)
 			require.LessOrEqual(t, len(answer.Text), mostKept)
