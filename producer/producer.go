@@ -16,6 +16,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/seal"
 )
 
 // What a Client's errors wrap, beside tasks.ErrInvalidJob for a job that is refused.
@@ -32,6 +33,8 @@ var (
 	ErrSucceeded = jobstore.ErrSucceeded
 	// ErrStaleRun: the run that was meant is over, because the job was reopened.
 	ErrStaleRun = jobstore.ErrStaleRun
+	// ErrUnreadable: the job's record is sealed, and none of the client's keys opens it.
+	ErrUnreadable = jobstore.ErrUnreadable
 	// ErrUnaccepted: Redis could not be asked, so it is not known whether the job was accepted. To enqueue it again
 	// under the same id repeats nothing.
 	ErrUnaccepted = errors.New("it is not known whether the job was accepted")
@@ -45,6 +48,9 @@ type Config struct {
 	Catalog *catalog.Catalog
 	// Prefix stands before every key of the job records. Defaults to keyspace.DefaultPrefix.
 	Prefix string
+	// Sealer encrypts what is kept of requests and results. All processes of a deployment need the same keys. Defaults to
+	// none.
+	Sealer *seal.Sealer
 	// Concurrency is how many tasks EnqueueMany hands to asynq at once. On a single Redis server they travel together;
 	// on a cluster each needs a connection. Defaults to 256, on a cluster to 32.
 	Concurrency int
@@ -84,7 +90,7 @@ func New(config Config) (*Client, error) {
 			config.Concurrency = envelope.MostTogether
 		}
 	}
-	stores := jobstore.Config{Redis: config.Redis, Prefix: config.Prefix}
+	stores := jobstore.Config{Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer}
 	if config.Catalog != nil {
 		stores.Replies = jobstore.Replies(config.Catalog.ReplyStreams)
 	}
@@ -104,6 +110,9 @@ func (c *Client) Catalog() *catalog.Catalog { return c.catalog }
 
 // Redis is where the jobs are kept: Config.Redis.
 func (c *Client) Redis() redis.UniversalClient { return c.redis }
+
+// Sealer is what encrypts what is kept: Config.Sealer.
+func (c *Client) Sealer() *seal.Sealer { return c.store.Sealer() }
 
 // Keys are the names of what is kept in Redis.
 func (c *Client) Keys() keyspace.Keyspace { return c.store.Keys() }

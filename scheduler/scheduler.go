@@ -28,6 +28,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/schedules"
+	"github.com/forebay-queue/forebay/tasks/seal"
 )
 
 const (
@@ -50,6 +51,9 @@ type Config struct {
 	Redis redis.UniversalClient
 	// Prefix stands before every key. Defaults to keyspace.DefaultPrefix. All processes of a deployment share it.
 	Prefix string
+	// Sealer encrypts what is kept of requests and results: jobs that nobody acts for are read, and ended with a result.
+	// Defaults to none.
+	Sealer *seal.Sealer
 	// Catalog is a validated catalog. Without one no endpoint is probed, and no active endpoint published, and reply streams are
 	// kept for the default time.
 	Catalog *catalog.Catalog
@@ -111,7 +115,7 @@ func New(config Config) (*Scheduler, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	stores := jobstore.Config{Redis: config.Redis, Prefix: config.Prefix}
+	stores := jobstore.Config{Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer}
 	if config.Catalog != nil {
 		stores.Replies = jobstore.Replies(config.Catalog.ReplyStreams)
 	}

@@ -92,6 +92,8 @@ func (w *Worker) ProcessTask(asynqs context.Context, task *asynq.Task) error {
 		return fmt.Errorf("job %s has no record: %w", id, asynq.SkipRetry)
 	case errors.Is(err, jobstore.ErrStaleRun):
 		return nil
+	case errors.Is(err, jobstore.ErrUnreadable):
+		return d.giveBackUnread(err)
 	case err != nil:
 		return &returned{in: orphanPoll, why: err.Error(), fails: true}
 	case d.record.Status.Ended():

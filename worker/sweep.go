@@ -52,7 +52,7 @@ func (w *Worker) leaked(ctx context.Context, hold gate.Hold) (settlement gate.Se
 	case errors.Is(err, jobstore.ErrNotFound):
 		settlement.Call = &gate.CallCost{Nanos: hold.Amount, MaybeBilled: true}
 		return settlement, true, nil
-	case err != nil:
+	case err != nil && !errors.Is(err, jobstore.ErrUnreadable): // the ledger can be read in any case
 		return settlement, false, err
 	}
 	delivery, _, _ := strings.Cut(hold.Token, ".")

@@ -26,6 +26,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/pauses"
+	"github.com/forebay-queue/forebay/tasks/seal"
 	"github.com/forebay-queue/forebay/worker/internal/asynqredis"
 	"github.com/forebay-queue/forebay/worker/internal/hooks"
 	"github.com/forebay-queue/forebay/worker/internal/policy"
@@ -54,6 +55,9 @@ type Config struct {
 	Redis redis.UniversalClient
 	// Prefix stands before every key. Defaults to keyspace.DefaultPrefix. All processes of a deployment share it.
 	Prefix string
+	// Sealer encrypts what is kept of requests and results. All processes of a deployment need the same keys. Defaults to
+	// none.
+	Sealer *seal.Sealer
 	// Catalog is a validated catalog. Required.
 	Catalog *catalog.Catalog
 	// Slots is how many deliveries run at once. Defaults to 16.
@@ -194,7 +198,8 @@ func (w *Worker) connect() error {
 	w.budget = gate.NewBudget(gateClient, keyspace.New(w.config.Prefix), w.catalog.Budget)
 	w.pauses = pauses.New(w.redis, keyspace.New(w.config.Prefix))
 	w.store, err = jobstore.New(jobstore.Config{
-		Redis: w.redis, Pipe: pipe, Prefix: w.config.Prefix, Replies: jobstore.Replies(w.catalog.ReplyStreams),
+		Redis: w.redis, Pipe: pipe, Prefix: w.config.Prefix, Sealer: w.config.Sealer,
+		Replies: jobstore.Replies(w.catalog.ReplyStreams),
 	})
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)

@@ -16,6 +16,7 @@ import (
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/seal"
 )
 
 const (
@@ -33,6 +34,7 @@ type batchSite struct {
 	redis   redis.UniversalClient
 	catalog *catalog.Catalog
 	prefix  string
+	sealer  *seal.Sealer
 	closers []func() error
 
 	mu   sync.Mutex
@@ -48,7 +50,11 @@ func openBatchSite(cmd *cobra.Command, flags batchRunFlags) (*batchSite, error) 
 	if err != nil {
 		return nil, fmt.Errorf("%w; or run it in this process with --local", err)
 	}
-	site := &batchSite{catalog: &s.file.Catalog, prefix: s.prefix}
+	sealer, err := s.sealer()
+	if err != nil {
+		return nil, err
+	}
+	site := &batchSite{catalog: &s.file.Catalog, prefix: s.prefix, sealer: sealer}
 	client, err := s.connect(cmd.Context(), batchConnections)
 	if err != nil {
 		if flags.dryRun { // what is planned can be said without it
@@ -62,7 +68,7 @@ func openBatchSite(cmd *cobra.Command, flags batchRunFlags) (*batchSite, error) 
 }
 
 func (s *batchSite) openClient() error {
-	client, err := producer.New(producer.Config{Redis: s.redis, Catalog: s.catalog, Prefix: s.prefix})
+	client, err := producer.New(producer.Config{Redis: s.redis, Catalog: s.catalog, Prefix: s.prefix, Sealer: s.sealer})
 	if err != nil {
 		return errors.Join(err, s.close())
 	}
@@ -86,6 +92,9 @@ func startBatchSite(cmd *cobra.Command, flags batchRunFlags) (*batchSite, error)
 		settings.Log = newLog(cmd, file.Log)
 	} else {
 		settings.Log = zerolog.Nop()
+	}
+	if settings.Sealer, err = sealerOf(file); err != nil {
+		return nil, err
 	}
 	if d.config != "" {
 		settings.Catalog = &file.Catalog

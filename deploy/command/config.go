@@ -31,7 +31,7 @@ type configReply struct {
 func newConfigCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "config", Short: "Write or check a configuration"}
 	asGroup(cmd)
-	cmd.AddCommand(newConfigCheckCommand(), newConfigInitCommand())
+	cmd.AddCommand(newConfigCheckCommand(), newConfigInitCommand(), newConfigNewKeyCommand())
 	return cmd
 }
 

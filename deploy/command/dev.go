@@ -119,6 +119,9 @@ func runDev(cmd *cobra.Command, listen, data string) (err error) {
 			return readStatus(ctx, deployment{client: s.Redis, redis: cmp.Or(d.redis, s.RedisURL), prefix: file.Redis.Prefix, catalog: s.Catalog})
 		},
 	}
+	if settings.Sealer, err = sealerOf(file); err != nil {
+		return err
+	}
 	if d.config != "" {
 		settings.Catalog, settings.Tenants, settings.Schedules = &file.Catalog, tenantsOf(file), file.Recurring()
 		if settings.TLS, err = tlsOf(file); err != nil {

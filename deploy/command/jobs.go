@@ -25,6 +25,10 @@ type jobsClient struct {
 }
 
 func openJobs(cmd *cobra.Command, s *settings) (*jobsClient, error) {
+	sealer, err := s.sealer()
+	if err != nil {
+		return nil, err
+	}
 	client, err := s.connect(cmd.Context(), 4)
 	if err != nil {
 		return nil, err
@@ -33,7 +37,7 @@ func openJobs(cmd *cobra.Command, s *settings) (*jobsClient, error) {
 	if s.file != nil {
 		known = &s.file.Catalog
 	}
-	jobs, err := producer.New(producer.Config{Redis: client, Catalog: known, Prefix: s.prefix})
+	jobs, err := producer.New(producer.Config{Redis: client, Catalog: known, Prefix: s.prefix, Sealer: sealer})
 	if err != nil {
 		_ = client.Close()
 		return nil, err

@@ -72,7 +72,7 @@ func (j *jobsClient) record(cmd *cobra.Command, id string) (*jobstore.Record, er
 		_, err := j.Get(cmd.Context(), id) // it says what an id is
 		return nil, err
 	}
-	store, err := jobstore.New(jobstore.Config{Redis: j.redis, Prefix: j.keys.Prefix()})
+	store, err := jobstore.New(jobstore.Config{Redis: j.redis, Prefix: j.keys.Prefix(), Sealer: j.Sealer()})
 	if err != nil {
 		return nil, err
 	}

@@ -82,12 +82,16 @@ func runProducer(cmd *cobra.Command, s *settings, listen string) error {
 		return errors.New("there is nothing to do: the HTTP interface, the inbox and the work on batches are off; give an address with --listen, or --inbox on")
 	}
 	log := newLog(cmd, s.file.Log)
+	sealer, err := s.sealer()
+	if err != nil {
+		return err
+	}
 	client, err := s.connect(cmd.Context(), producerConnections)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	jobs, err := producer.New(producer.Config{Redis: client, Catalog: &s.file.Catalog, Prefix: s.prefix})
+	jobs, err := producer.New(producer.Config{Redis: client, Catalog: &s.file.Catalog, Prefix: s.prefix, Sealer: sealer})
 	if err != nil {
 		return err
 	}

@@ -38,12 +38,16 @@ func runScheduler(cmd *cobra.Command, s *settings) error {
 		logging = s.file.Log
 	}
 	log := newLog(cmd, logging)
+	sealer, err := s.sealer()
+	if err != nil {
+		return err
+	}
 	client, err := s.connect(cmd.Context(), schedulerConnections)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	settings := scheduler.Config{Redis: client, Prefix: s.prefix, Log: log}
+	settings := scheduler.Config{Redis: client, Prefix: s.prefix, Sealer: sealer, Log: log}
 	if s.file != nil {
 		settings.Catalog, settings.HealthInterval = &s.file.Catalog, healthInterval(s.file.Health)
 		settings.Schedules = s.file.Recurring()

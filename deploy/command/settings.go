@@ -15,6 +15,7 @@ import (
 
 	"github.com/forebay-queue/forebay/deploy/config"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/seal"
 )
 
 const (
@@ -56,6 +57,28 @@ func loadSettings(cmd *cobra.Command) (*settings, error) {
 	}
 	s.redis = options
 	return s, nil
+}
+
+// sealer is what encrypts by the configuration's keys; nil where it has none, or where there is no configuration.
+func (s *settings) sealer() (*seal.Sealer, error) {
+	if s.file == nil {
+		return nil, nil //nolint:nilnil // no encryption
+	}
+	return sealerOf(s.file)
+}
+
+// sealerOf names the line of the configuration whose key is missing.
+func sealerOf(file *config.File) (*seal.Sealer, error) {
+	sealer, err := file.Sealer()
+	if err == nil {
+		return sealer, nil
+	}
+	for _, problem := range config.Check(file) {
+		if strings.HasPrefix(problem.Path, "encryption") {
+			return nil, errors.New(problem.String())
+		}
+	}
+	return nil, err
 }
 
 // requireSettings reads what a command needs that works by the catalog.

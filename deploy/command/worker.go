@@ -49,13 +49,17 @@ func runWorker(cmd *cobra.Command, s *settings) error {
 		tellProblems(cmd, problems)
 		return errTold
 	}
+	sealer, err := s.sealer()
+	if err != nil {
+		return err
+	}
 	client, err := s.connect(cmd.Context(), s.file.Worker.Slots+2*s.file.Catalog.Webhooks.Slots+2*len(pauses.Queues())+4)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	w, err := worker.New(worker.Config{
-		Redis: client, Prefix: s.prefix, Catalog: &s.file.Catalog, Slots: s.file.Worker.Slots,
+		Redis: client, Prefix: s.prefix, Sealer: sealer, Catalog: &s.file.Catalog, Slots: s.file.Worker.Slots,
 		DrainTimeout: s.file.Worker.DrainTimeout, Version: buildVersion().Version, Log: log,
 	})
 	if err != nil {

@@ -25,8 +25,11 @@ type File struct {
 	// Files and Batches are those of OpenAI's interface.
 	Files   Files   `yaml:"files"`
 	Batches Batches `yaml:"batches"`
-	Log     Log     `yaml:"log"`
-	Health  Health  `yaml:"health"`
+	// Encryption is that of requests and results at rest.
+	Encryption Encryption `yaml:"encryption"`
+
+	Log    Log    `yaml:"log"`
+	Health Health `yaml:"health"`
 	// Tenants limit what single tenants may ask over HTTP, by their names. Who is not named has no limits of its own.
 	Tenants map[string]Tenant `yaml:"tenants"`
 	// Schedules are jobs that are made again and again, beside those of `forebay schedule`.

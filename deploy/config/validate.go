@@ -96,6 +96,7 @@ func (f *File) validate() error {
 	problems = append(problems, f.Inbox.validate()...)
 	problems = append(problems, f.Files.validate()...)
 	problems = append(problems, f.Batches.validate()...)
+	problems = append(problems, f.Encryption.validate()...)
 	problems = append(problems, f.Health.validate()...)
 	problems = append(problems, f.HTTP.TLS.validate()...)
 	problems = append(problems, f.validateTenants()...)

@@ -27,6 +27,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/pauses"
 	"github.com/forebay-queue/forebay/tasks/schedules"
+	"github.com/forebay-queue/forebay/tasks/seal"
 	"github.com/forebay-queue/forebay/worker"
 )
 
@@ -51,6 +52,8 @@ type Config struct {
 	Data string
 	// Prefix stands before every key. Defaults to keyspace.DefaultPrefix.
 	Prefix string
+	// Sealer encrypts what is kept of requests and results. Defaults to none.
+	Sealer *seal.Sealer
 	// Catalog is a validated catalog, whose endpoints are called as they stand. Defaults to the example's task types,
 	// models and prices over Regions, which are simulated.
 	Catalog *catalog.Catalog
@@ -215,7 +218,7 @@ func (s *Sandbox) Endpoints(ctx context.Context) ([]gate.EndpointState, error) {
 func (s *Sandbox) onClose(end func(context.Context) error) { s.closers = append(s.closers, end) }
 
 func (s *Sandbox) startClient(context.Context) error {
-	client, err := producer.New(producer.Config{Redis: s.Redis, Catalog: s.Catalog, Prefix: s.config.Prefix})
+	client, err := producer.New(producer.Config{Redis: s.Redis, Catalog: s.Catalog, Prefix: s.config.Prefix, Sealer: s.config.Sealer})
 	if err != nil {
 		return fmt.Errorf("start the producer: %w", err)
 	}
@@ -253,7 +256,7 @@ func (s *Sandbox) startWorkers(ctx context.Context) error {
 	s.onClose(s.stopWorkers)
 	for range s.config.Workers {
 		w, err := worker.New(worker.Config{
-			Redis: s.Redis, Prefix: s.config.Prefix, Catalog: s.Catalog, Slots: s.config.Slots,
+			Redis: s.Redis, Prefix: s.config.Prefix, Sealer: s.config.Sealer, Catalog: s.Catalog, Slots: s.config.Slots,
 			DrainTimeout: s.config.DrainTimeout, Log: s.config.Log,
 		})
 		if err != nil {
@@ -270,7 +273,8 @@ func (s *Sandbox) startWorkers(ctx context.Context) error {
 // startScheduler starts what mends the queues and has the endpoints probed.
 func (s *Sandbox) startScheduler(ctx context.Context) error {
 	standing, err := scheduler.New(scheduler.Config{
-		Redis: s.Redis, Prefix: s.config.Prefix, Catalog: s.Catalog, HealthInterval: s.config.HealthInterval, Log: s.config.Log,
+		Redis: s.Redis, Prefix: s.config.Prefix, Sealer: s.config.Sealer, Catalog: s.Catalog, HealthInterval: s.config.HealthInterval,
+		Log: s.config.Log,
 		Schedules: s.config.Schedules,
 	})
 	if err != nil {

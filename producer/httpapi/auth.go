@@ -47,6 +47,7 @@ func NewAuth(ctx context.Context, config AuthConfig) (*Auth, error) {
 	if config.Redis == nil || config.Address == "" {
 		return nil, errors.New("HTTP API: AuthConfig.Redis or AuthConfig.Address is missing")
 	}
+	// It reads for asynq's console, which shows jobs to operators whoever they belong to, and therefore has no keys.
 	jobs, err := jobstore.New(jobstore.Config{Redis: config.Redis, Prefix: config.Prefix})
 	if err != nil {
 		return nil, err

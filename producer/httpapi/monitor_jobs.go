@@ -2,8 +2,10 @@ package httpapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -90,8 +92,12 @@ func (t taskJobs) show(ctx context.Context, answer []byte) []byte {
 		}
 		shown++
 		group.Go(func() error { // each has a task of its own
-			if record, err := t.read(ctx, id); err == nil {
-				showJob(task, record)
+			record, err := t.read(ctx, id)
+			switch {
+			case err == nil:
+				showJob(task, record, "")
+			case errors.Is(err, jobstore.ErrUnreadable):
+				showJob(task, record, shownSealed)
 			}
 			return nil
 		})
@@ -107,11 +113,15 @@ func (t taskJobs) show(ctx context.Context, answer []byte) []byte {
 	return changed
 }
 
-func showJob(task map[string]any, record *jobstore.Record) {
+// shownSealed stands for the request and the text of a job that is sealed: the console has no keys.
+const shownSealed = "(sealed)"
+
+// showJob puts a job in the place of its task's payload and result. Sealed stands for what cannot be read of it.
+func showJob(task map[string]any, record *jobstore.Record, sealed string) {
 	result := record.Result()
 	job := shownJob{
 		Job: record.ID, TaskType: record.TaskType, Tenant: record.Tenant, Status: record.Status, Models: record.Job.Model,
-		Request: shorten(requestText(record.Job.Request)), Attempts: len(record.Attempts), CostUSD: result.CostUSD,
+		Request: cmp.Or(sealed, shorten(requestText(record.Job.Request))), Attempts: len(record.Attempts), CostUSD: result.CostUSD,
 		Error: errorShown(result.Error), CreatedAt: record.CreatedAt.Format(time.RFC3339),
 	}
 	if waits := result.Waiting; waits != nil {
@@ -126,7 +136,7 @@ func showJob(task map[string]any, record *jobstore.Record) {
 	put(task, "payload", job)
 	if record.Status.Ended() {
 		put(task, "result", shownResult{
-			Status: record.Status, Model: result.Model, Endpoint: result.Endpoint, Text: shorten(result.Text), Usage: result.Usage,
+			Status: record.Status, Model: result.Model, Endpoint: result.Endpoint, Text: cmp.Or(sealed, shorten(result.Text)), Usage: result.Usage,
 			CostUSD: result.CostUSD, Error: errorShown(result.Error),
 		})
 	}

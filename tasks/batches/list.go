@@ -72,7 +72,7 @@ func (s *Store) readAll(ctx context.Context, entries []redis.Z) (list []Batch, g
 			}
 			continue
 		}
-		b, err := parse(fmt.Sprint(entry.Member), fields)
+		b, err := s.parse(fmt.Sprint(entry.Member), fields)
 		if err != nil {
 			return nil, nil, err
 		}

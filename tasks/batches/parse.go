@@ -8,8 +8,33 @@ import (
 	"time"
 )
 
+// The fields that are sealed where Config.Sealer has keys. No script looks into them.
+const (
+	fieldMetadata = "metadata"
+	fieldProblems = "problems"
+)
+
+// CodeUnreadable is the code of a Problem that stands for what is sealed and cannot be opened here.
+const CodeUnreadable = "unreadable"
+
+// open opens the sealed fields. One that cannot be opened is left out, and a Problem says so: nothing that is done with a
+// batch needs them.
+func (s *Store) open(id string, fields map[string]string) (unread []Problem) {
+	for _, name := range []string{fieldMetadata, fieldProblems} {
+		text, err := s.sealer.Open(s.keys.Batch(id), name, fields[name])
+		if err != nil {
+			unread = append(unread, Problem{Code: CodeUnreadable, Param: name, Message: "The batch's " + name + " cannot be read: " + err.Error()})
+			delete(fields, name)
+		} else if text != "" {
+			fields[name] = text
+		}
+	}
+	return unread
+}
+
 // parse reads the fields of a batch.
-func parse(id string, fields map[string]string) (Batch, error) {
+func (s *Store) parse(id string, fields map[string]string) (Batch, error) {
+	unread := s.open(id, fields)
 	p := parser{id: id, fields: fields}
 	b := Batch{
 		ID: id, Tenant: fields["tenant"], Name: fields["name"], Kind: Kind(fields["kind"]), Status: Status(fields["status"]),
@@ -26,9 +51,10 @@ func parse(id string, fields map[string]string) (Batch, error) {
 		ExpiredAt: p.time("expired_at"), CancellingAt: p.time("cancelling_at"), CancelledAt: p.time("cancelled_at"),
 	}
 	b.Usage.TotalTokens = b.Usage.PromptTokens + b.Usage.CompletionTokens
-	p.json("metadata", &b.Metadata)
+	p.json(fieldMetadata, &b.Metadata)
 	p.json("webhooks", &b.Webhooks)
-	p.json("problems", &b.Problems)
+	p.json(fieldProblems, &b.Problems)
+	b.Problems = append(b.Problems, unread...)
 	for name, value := range fields {
 		if note, found := strings.CutPrefix(name, notePrefix); found {
 			if b.Notes == nil {

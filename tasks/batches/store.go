@@ -17,6 +17,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/events"
 	"github.com/forebay-queue/forebay/tasks/internal/gather"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/seal"
 	"github.com/forebay-queue/forebay/tasks/webhooks"
 )
 
@@ -51,12 +52,15 @@ type Config struct {
 	Redis redis.UniversalClient
 	// Prefix stands before every key. Defaults to keyspace.DefaultPrefix.
 	Prefix string
+	// Sealer encrypts what users say of batches, and why they failed. Defaults to none.
+	Sealer *seal.Sealer
 }
 
 // Store reads and writes what is known of batches. It may be used by any number of goroutines.
 type Store struct {
 	redis   redis.UniversalClient
 	keys    keyspace.Keyspace
+	sealer  *seal.Sealer
 	reports *gather.Group[string, Report, struct{}]
 	hooks   *webhooks.Store
 }
@@ -70,7 +74,7 @@ func New(config Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{redis: config.Redis, keys: keyspace.New(config.Prefix), hooks: hooks}
+	s := &Store{redis: config.Redis, keys: keyspace.New(config.Prefix), sealer: config.Sealer, hooks: hooks}
 	s.reports = gather.New(mostReports, s.reportTogether)
 	return s, nil
 }
@@ -82,7 +86,7 @@ func (s *Store) Create(ctx context.Context, b Batch) (created bool, err error) {
 		return false, fmt.Errorf("create batch %.80q: its id, tenant or kind is missing or not valid", b.ID)
 	}
 	b.CreatedAt = cmp.Or(b.CreatedAt, time.Now())
-	fields, err := newFields(b)
+	fields, err := s.newFields(b)
 	if err != nil {
 		return false, fmt.Errorf("create batch %s: %w", b.ID, err)
 	}
@@ -105,7 +109,7 @@ func (s *Store) Create(ctx context.Context, b Batch) (created bool, err error) {
 	return words[0] == "created", nil
 }
 
-func newFields(b Batch) ([]any, error) {
+func (s *Store) newFields(b Batch) ([]any, error) {
 	fields := []any{
 		"tenant", b.Tenant, "kind", string(b.Kind), "created_at", b.CreatedAt.UnixMilli(),
 		"retention", b.Retention.Milliseconds(), "output_expires_after", b.OutputExpiresAfter.Milliseconds(),
@@ -125,7 +129,11 @@ func newFields(b Batch) ([]any, error) {
 		if err != nil {
 			return nil, err
 		}
-		fields = append(fields, "metadata", metadata)
+		sealed, err := s.sealer.Seal(s.keys.Batch(b.ID), fieldMetadata, string(metadata))
+		if err != nil {
+			return nil, err
+		}
+		fields = append(fields, fieldMetadata, sealed)
 	}
 	if len(b.Webhooks) > 0 {
 		encoded, err := tasks.Encode(b.Webhooks)
@@ -149,7 +157,7 @@ func (s *Store) Get(ctx context.Context, id, tenant string) (Batch, error) {
 	case fields["status"] == "", tenant != "" && fields["tenant"] != tenant:
 		return Batch{}, fmt.Errorf("read batch %.80s: %w", id, ErrNotFound)
 	}
-	return parse(id, fields)
+	return s.parse(id, fields)
 }
 
 // Fail ends a batch that is being validated, with the reasons. Failing it again changes nothing.
@@ -158,7 +166,11 @@ func (s *Store) Fail(ctx context.Context, id string, problems []Problem) error {
 	if err != nil {
 		return fmt.Errorf("fail batch %s: %w", id, err)
 	}
-	words, err := s.run(ctx, "fail", id, failScript, []string{s.keys.Batch(id), s.keys.BatchDone(id)}, why, Kept.Milliseconds())
+	sealed, err := s.sealer.Seal(s.keys.Batch(id), fieldProblems, string(why))
+	if err != nil {
+		return fmt.Errorf("fail batch %s: %w", id, err)
+	}
+	words, err := s.run(ctx, "fail", id, failScript, []string{s.keys.Batch(id), s.keys.BatchDone(id)}, sealed, Kept.Milliseconds())
 	if err != nil || words[2] != "1" {
 		return err
 	}

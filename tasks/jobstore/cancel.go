@@ -55,7 +55,7 @@ type cancelling struct {
 func (s *Store) cancelAs(ctx context.Context, id, tenant string, as cancelling) (CancelReply, error) {
 	for range maxRereads {
 		record, err := s.Get(ctx, id)
-		if err != nil {
+		if err != nil && (record == nil || record.Status.Ended()) { // what waits can be cancelled though its key is lost
 			return CancelReply{}, err
 		}
 		if tenant != "" && tenant != record.Tenant {
@@ -93,7 +93,7 @@ func (s *Store) cancel(ctx context.Context, record *Record, as cancelling) (word
 	now := time.Now()
 	outcome := record.Outcome(tasks.StatusCancelled, now)
 	outcome.Error = &as.failure
-	result, err := resultText("cancel", record.ID, record.Run, tasks.StatusCancelled, outcome, now)
+	result, err := s.resultText("cancel", record.ID, record.Run, tasks.StatusCancelled, outcome, now)
 	if err != nil {
 		return "", "", err
 	}

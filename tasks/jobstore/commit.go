@@ -92,7 +92,11 @@ func (s *Store) commitCall(commit Commit, finishedAt time.Time) (call, error) {
 	if !commit.Status.Ended() {
 		return call{}, fmt.Errorf("commit job %s: the status %q is not an end", commit.ID, commit.Status)
 	}
-	result, err := resultText(verb, commit.ID, commit.Run, commit.Status, commit.Result, finishedAt)
+	result, err := s.resultText(verb, commit.ID, commit.Run, commit.Status, commit.Result, finishedAt)
+	if err != nil {
+		return call{}, err
+	}
+	response, err := s.sealField(verb, commit.ID, fieldResponse, string(commit.Response))
 	if err != nil {
 		return call{}, err
 	}
@@ -113,7 +117,7 @@ func (s *Store) commitCall(commit Commit, finishedAt time.Time) (call, error) {
 	return call{
 		verb: verb, id: commit.ID, script: commitScript, keys: []string{s.keys.Job(commit.ID), s.keys.JobDone(commit.ID)},
 		args: []any{
-			commit.Run, commit.Delivery, string(commit.Status), result, commit.Response, formatTime(finishedAt),
+			commit.Run, commit.Delivery, string(commit.Status), result, response, formatTime(finishedAt),
 			milliseconds(keep), seq, end,
 		},
 	}, nil
@@ -149,13 +153,13 @@ func (s *Store) readCommitted(ctx context.Context, commit Commit, c call, a answ
 	return Committed{}, refused(c.verb, c.id, a.reply.word)
 }
 
-// resultText is a result as the record keeps it: without what stands in other fields.
-func resultText(verb, id string, run int, status tasks.Status, result tasks.Result, finishedAt time.Time) (string, error) {
+// resultText is a result as the record keeps it: without what stands in other fields, and sealed.
+func (s *Store) resultText(verb, id string, run int, status tasks.Status, result tasks.Result, finishedAt time.Time) (string, error) {
 	result.ID, result.Run, result.Status = id, run, status
 	result.Response, result.Attempts, result.Waiting = nil, nil, nil
 	result.CreatedAt, result.StartedAt = millisecondsOf(result.CreatedAt), millisecondsOf(result.StartedAt)
 	result.FinishedAt = millisecondsOf(&finishedAt)
-	return encode(verb, id, result)
+	return encodeSealed(s, verb, id, fieldResult, result)
 }
 
 // milliseconds rounds up: a record is never kept for less than asked, and never for 0 ms.

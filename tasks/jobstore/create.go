@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -132,21 +133,23 @@ func (s *Store) createCall(job NewJob) (call, error) {
 			}
 		}
 	}
-	text, err := encode(verb, id, job.Job)
+	text, err := encodeSealed(s, verb, id, fieldJob, job.Job)
 	if err != nil {
 		return call{}, err
 	}
 	var metadata string
 	if len(job.Job.Metadata) > 0 {
-		if metadata, err = encode(verb, id, job.Job.Metadata); err != nil {
+		if metadata, err = encodeSealed(s, verb, id, fieldMetadata, job.Job.Metadata); err != nil {
 			return call{}, err
 		}
 	}
+	fingerprint, others := s.sealer.Fingerprint(s.keys.Job(id), job.Fingerprint)
 	return call{
 		verb: verb, id: id, script: createScript, keys: []string{s.keys.Job(id)},
 		args: []any{
-			job.Fingerprint, job.Job.Tenant, text, job.Job.TaskType, string(job.Job.Priority),
+			fingerprint, job.Job.Tenant, text, job.Job.TaskType, string(job.Job.Priority),
 			formatTime(createdAt), runAt, waiting, job.PromptTokens, metadata, membership(job.Job.Member),
+			strings.Join(others, " "),
 		},
 	}, nil
 }

@@ -12,6 +12,7 @@
 -- ARGV[9]  int   the prompt's tokens, 0 when they were not counted
 -- ARGV[10] json  metadata, or empty
 -- ARGV[11] text  batch and number of a member, or empty
+-- ARGV[12] text  other fingerprints of the same asking, as older keys make them, with spaces between; or empty
 -- RETURNS  {created | exists, status, run, priority, run_at, replaced}, of the record as it stands; {conflict}.
 --          replaced is not empty where the record of a refused job made room
 -- CLOCK    none
@@ -20,7 +21,7 @@
 local record = KEYS[1]
 local fingerprint, tenant, job, task_type, priority = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local created_at, run_at, waiting, prompt_tokens, metadata = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
-local member = ARGV[11]
+local member, others = ARGV[11], ARGV[12]
 
 local known = redis.call('HMGET', record, 'status', 'run', 'priority', 'run_at', 'fingerprint', 'tenant', 'refused')
 local replaced = ''
@@ -28,7 +29,8 @@ if known[7] then
   redis.call('DEL', record)
   replaced = 'refused'
 elseif known[1] then
-  if known[5] ~= fingerprint or known[6] ~= tenant then
+  local same = known[5] == fingerprint or string.find(' ' .. others .. ' ', ' ' .. known[5] .. ' ', 1, true)
+  if not same or known[6] ~= tenant then
     return {'conflict'}
   end
   return {'exists', known[1], known[2], known[3], known[4] or ''}

@@ -24,8 +24,8 @@ type Delivery struct {
 
 // Start takes the job for a delivery and reads its record, both in one round trip, which it shares with concurrent
 // callers where it can. A job that has ended is returned as it stands: there is nothing to do but to hand its result
-// over again. Record.Cancel and Record.Open say what to look at before a call. It answers ErrNotFound, and ErrStaleRun
-// for a task of an older run, which is to be dropped.
+// over again. Record.Cancel and Record.Open say what to look at before a call. It answers ErrNotFound, ErrStaleRun
+// for a task of an older run, which is to be dropped, and ErrUnreadable as Get does, with the job taken.
 func (s *Store) Start(ctx context.Context, id string, delivery Delivery) (*Record, error) {
 	c := call{
 		verb: "start", id: id, script: startScript, keys: []string{s.keys.Job(id)},
@@ -49,7 +49,7 @@ func (s *Store) Start(ctx context.Context, id string, delivery Delivery) (*Recor
 	case fields["run"] != started.reply.text(0):
 		return nil, refused(c.verb, id, "stale_run")
 	}
-	return parseRecord(id, fields)
+	return s.readRecord(id, fields)
 }
 
 // SitOut says in the record what a delivery waits for before its next call, while it holds the job. The job stays
@@ -182,7 +182,7 @@ func (s *Store) giveBackCall(id string, run int, delivery string, back GiveBack)
 		}
 	}
 	if back.LastError != nil {
-		if lastError, err = encode(verb, id, back.LastError); err != nil {
+		if lastError, err = encodeSealed(s, verb, id, fieldLastError, back.LastError); err != nil {
 			return call{}, err
 		}
 	}

@@ -44,7 +44,7 @@ func (s *Store) readRows(ctx context.Context, members []member, filter Filter) (
 	}
 	var rows []found
 	for i, m := range members {
-		f := parseRow(m, reads[i].Val())
+		f := s.parseRow(m, reads[i].Val())
 		if f.Status != "" && (m.set == anySet || indexOf(f.Status) == m.set) && filter.matchesGlance(&f.Row) {
 			rows = append(rows, f)
 		}
@@ -63,7 +63,7 @@ func (s *Store) readRows(ctx context.Context, members []member, filter Filter) (
 
 // parseRow reads what was glanced at. What cannot be read is left empty: the record's reader names the field when
 // somebody reads all of it.
-func parseRow(m member, values []any) found {
+func (s *Store) parseRow(m member, values []any) found {
 	text := map[string]string{}
 	for i, name := range glanced {
 		if value, ok := values[i].(string); ok && value != "" {
@@ -90,17 +90,26 @@ func parseRow(m member, values []any) found {
 		row.Batch = member.Batch
 	}
 	_ = json.Unmarshal([]byte(text["waiting"]), &row.Waiting)
-	_ = json.Unmarshal([]byte(text["metadata"]), &row.Metadata)
-	_ = json.Unmarshal([]byte(text["last_error"]), &row.Error)
-	withoutDetail(row.Error)
+	metadata, _ := s.openField(m.id, fieldMetadata, text[fieldMetadata])
+	_ = json.Unmarshal([]byte(metadata), &row.Metadata)
+	row.Error = s.listedError(m.id, fieldLastError, text[fieldLastError], func(text []byte) (failure *tasks.Failure) {
+		_ = json.Unmarshal(text, &failure)
+		return failure
+	})
 	return found{Row: row, place: m.place, calls: number("seq")}
 }
 
-// withoutDetail leaves out what a provider said: it may quote the prompt.
-func withoutDetail(failure *tasks.Failure) {
+// listedError reads an error out of a field, without what a provider said: it may quote the prompt.
+func (s *Store) listedError(id, field, text string, read func([]byte) *tasks.Failure) *tasks.Failure {
+	opened, err := s.openField(id, field, text)
+	if err != nil {
+		return unreadable(field, err)
+	}
+	failure := read([]byte(opened))
 	if failure != nil {
 		failure.Detail = ""
 	}
+	return failure
 }
 
 // hasUnreadError tells that a job's error stands in its result.
@@ -112,7 +121,7 @@ func (s *Store) readErrors(ctx context.Context, rows []found) error {
 	reads := map[int]*redis.StringCmd{}
 	for i := range rows {
 		if hasUnreadError(&rows[i].Row) {
-			reads[i] = pipe.HGet(ctx, s.keys.Job(rows[i].ID), "result")
+			reads[i] = pipe.HGet(ctx, s.keys.Job(rows[i].ID), fieldResult)
 		}
 	}
 	execute(ctx, pipe)
@@ -120,12 +129,13 @@ func (s *Store) readErrors(ctx context.Context, rows []found) error {
 		if err := read.Err(); err != nil && !errors.Is(err, redis.Nil) {
 			return fmt.Errorf("read the result of job %s: %w", rows[i].ID, err)
 		}
-		var result struct {
-			Error *tasks.Failure `json:"error"`
-		}
-		_ = json.Unmarshal([]byte(read.Val()), &result) // one that cannot be read is named by the record's reader
-		withoutDetail(result.Error)
-		rows[i].Error = result.Error
+		rows[i].Error = s.listedError(rows[i].ID, fieldResult, read.Val(), func(text []byte) *tasks.Failure {
+			var result struct {
+				Error *tasks.Failure `json:"error"`
+			}
+			_ = json.Unmarshal(text, &result) // one that cannot be read is named by the record's reader
+			return result.Error
+		})
 	}
 	return nil
 }

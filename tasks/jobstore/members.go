@@ -106,7 +106,10 @@ func (s *Store) GetMany(ctx context.Context, ids []string) ([]*Record, error) {
 	for i, id := range ids {
 		fields, err := reads[i].Result()
 		if err == nil && fields["status"] != "" {
-			records[i], err = parseRecord(id, fields)
+			records[i], err = s.readRecord(id, fields)
+		}
+		if err != nil {
+			records[i] = nil
 		}
 		errs = append(errs, err)
 	}

@@ -28,7 +28,7 @@ func (s *Store) Reap(ctx context.Context, record *Record, status tasks.Status, r
 	}
 	outcome := record.Outcome(status, at)
 	outcome.Error = &reason
-	result, err := resultText(verb, record.ID, record.Run, status, outcome, at)
+	result, err := s.resultText(verb, record.ID, record.Run, status, outcome, at)
 	if err != nil {
 		return false, err
 	}

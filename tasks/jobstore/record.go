@@ -65,7 +65,8 @@ type Record struct {
 	intents map[int]string
 }
 
-// Get reads a record. It answers ErrNotFound where there is none.
+// Get reads a record. It answers ErrNotFound where there is none, and ErrUnreadable, with what can be read, where a field
+// is sealed and cannot be opened.
 func (s *Store) Get(ctx context.Context, id string) (*Record, error) {
 	fields, err := s.redis.HGetAll(ctx, s.keys.Job(id)).Result()
 	if err != nil {
@@ -74,7 +75,7 @@ func (s *Store) Get(ctx context.Context, id string) (*Record, error) {
 	if fields["status"] == "" {
 		return nil, fmt.Errorf("read job %s: %w", id, ErrNotFound)
 	}
-	return parseRecord(id, fields)
+	return s.readRecord(id, fields)
 }
 
 func parseRecord(id string, fields map[string]string) (*Record, error) {

@@ -65,11 +65,11 @@ func (s *Store) refuseCall(refusal Refusal) (call, time.Time, error) {
 	result := tasks.Result{
 		TaskType: job.TaskType, Tenant: job.Tenant, Error: &refusal.Failure, Metadata: job.Metadata, CreatedAt: &now,
 	}
-	encoded, err := encode(verb, job.ID, job)
+	encoded, err := encodeSealed(s, verb, job.ID, fieldJob, job)
 	if err != nil {
 		return call{}, now, err
 	}
-	ended, err := resultText(verb, job.ID, 1, tasks.StatusFailed, result, now)
+	ended, err := s.resultText(verb, job.ID, 1, tasks.StatusFailed, result, now)
 	if err != nil {
 		return call{}, now, err
 	}

@@ -74,13 +74,16 @@ func (s *Store) reopenCall(record *Record) (call, error) {
 	if record.result == nil {
 		return call{}, fmt.Errorf("reopen job %s: %w", record.ID, errors.New("its record has no result"))
 	}
-	previous, err := encode(verb, record.ID, append(record.Previous, *record.result))
+	previous, err := encodeSealed(s, verb, record.ID, fieldPrevious, append(record.Previous, *record.result))
 	if err != nil {
 		return call{}, err
 	}
 	job, err := reopenedJob(record, time.Now())
 	if err != nil {
 		return call{}, fmt.Errorf("reopen job %s: field job: %w", record.ID, err)
+	}
+	if job, err = s.sealField(verb, record.ID, fieldJob, job); err != nil {
+		return call{}, err
 	}
 	return call{
 		verb: verb, id: record.ID, script: reopenScript, keys: []string{s.keys.Job(record.ID)},

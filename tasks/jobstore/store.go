@@ -12,6 +12,7 @@ import (
 
 	"github.com/forebay-queue/forebay/tasks/batches"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/seal"
 	"github.com/forebay-queue/forebay/tasks/webhooks"
 )
 
@@ -26,6 +27,9 @@ type Config struct {
 	Prefix string
 	// Replies is how long results stay in reply streams.
 	Replies Replies
+	// Sealer encrypts what records hold of requests and results. All processes of a deployment need the same keys. Defaults
+	// to none: records are plain.
+	Sealer *seal.Sealer
 }
 
 // Store reads and writes the records of jobs. It may be used by any number of goroutines.
@@ -34,6 +38,8 @@ type Store struct {
 	pipe  redis.Cmdable
 	keys  keyspace.Keyspace
 	hub   *hub
+	// sealer is nil where records are plain.
+	sealer *seal.Sealer
 	// trips are nil where every job needs a script of its own.
 	trips    *trips
 	batches  *batches.Store
@@ -52,7 +58,7 @@ func New(config Config) (*Store, error) {
 	if config.Pipe == nil {
 		config.Pipe = config.Redis
 	}
-	members, err := batches.New(batches.Config{Redis: config.Redis, Prefix: config.Prefix})
+	members, err := batches.New(batches.Config{Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer})
 	if err != nil {
 		return nil, err
 	}
@@ -68,6 +74,7 @@ func New(config Config) (*Store, error) {
 		keys:  keyspace.New(config.Prefix),
 		hub:   newHub(config.Redis, keyspace.New(config.Prefix).Silence()),
 
+		sealer:  config.Sealer,
 		trips:   newTrips(config.Redis),
 		batches: members, webhooks: hooks, replies: config.Replies,
 	}, nil
@@ -75,6 +82,9 @@ func New(config Config) (*Store, error) {
 
 // Keys are the keys of the Store's deployment.
 func (s *Store) Keys() keyspace.Keyspace { return s.keys }
+
+// Sealer is what encrypts records: Config.Sealer.
+func (s *Store) Sealer() *seal.Sealer { return s.sealer }
 
 // Load loads all scripts into the server, so that pipelines meet none that is unknown. It need not be called: a
 // script that the server does not know, or no longer, is sent again in full.

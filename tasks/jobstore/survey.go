@@ -101,8 +101,8 @@ func (s *Store) MendIndex(ctx context.Context, id string) error {
 		record, err := s.Get(ctx, id)
 		gone := errors.Is(err, ErrNotFound)
 		switch {
-		case err != nil && !gone:
-			return err
+		case err != nil && !gone && (record == nil || !record.Status.Ended()):
+			return err // of an open job that cannot be opened the deadline is not known
 		case last != nil && record != nil && record.Status == last.Status && record.Run == last.Run:
 			return nil
 		case gone && last != nil && last.Status == "":
@@ -117,6 +117,15 @@ func (s *Store) MendIndex(ctx context.Context, id string) error {
 		}
 	}
 	return fmt.Errorf("index job %s: its record changed %d times meanwhile; it is looked at again", id, maxRereads)
+}
+
+// Postpone has an open job found by Overdue no sooner than at a time.
+func (s *Store) Postpone(ctx context.Context, id string, until time.Time) error {
+	err := s.redis.ZAddXX(ctx, s.keys.Index(keyspace.IndexShard(id), indexOpen), redis.Z{Score: float64(until.UnixMilli()), Member: id}).Err()
+	if err != nil {
+		return fmt.Errorf("index job %s: %w", id, err)
+	}
+	return nil
 }
 
 // WorkersAlive tells of each worker whether it has been heard of within its time.

@@ -177,6 +177,7 @@ func (k *Keeper) askSome(ctx context.Context, batch batches.Batch, numbers []int
 		return err
 	}
 	var reports []batches.Report
+	var unread []error
 	for i, glance := range glances {
 		switch {
 		case glance.Status == "" && batch.Status == batches.StatusCancelling:
@@ -186,6 +187,10 @@ func (k *Keeper) askSome(ctx context.Context, batch batches.Batch, numbers []int
 		case glance.Status == "":
 		case glance.Status.Ended():
 			record, err := k.store.Get(ctx, ids[i])
+			if errors.Is(err, jobstore.ErrUnreadable) {
+				unread = append(unread, err) // the others need not wait for it
+				continue
+			}
 			if err != nil {
 				return err
 			}
@@ -199,5 +204,5 @@ func (k *Keeper) askSome(ctx context.Context, batch batches.Batch, numbers []int
 			}
 		}
 	}
-	return k.store.Batches().ReportMany(ctx, batch.ID, reports)
+	return errors.Join(append(unread, k.store.Batches().ReportMany(ctx, batch.ID, reports))...)
 }

@@ -136,7 +136,7 @@ func (r *Reconciler) current(ctx context.Context, q *queue, taskID string) (made
 	switch {
 	case errors.Is(err, jobstore.ErrNotFound):
 		return task{}, false, nil
-	case err != nil:
+	case err != nil && !errors.Is(err, jobstore.ErrUnreadable): // a task can be made of what is never sealed
 		return task{}, false, err
 	case record.Status.Ended(), record.Run != run, envelope.Queue(r.store.Keys(), record.Priority) != q.name:
 		return task{}, false, nil

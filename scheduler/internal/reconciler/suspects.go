@@ -15,6 +15,8 @@ import (
 const (
 	// lateBy is how long after its deadline a job is ended here. A delivery that runs ends it by itself.
 	lateBy = 5 * time.Second
+	// unreadableFor is how soon a job past its deadline is looked at again whose record cannot be opened.
+	unreadableFor = 10 * time.Minute
 	// judgements bounds how many jobs are judged each time.
 	judgements = 500
 )
@@ -174,6 +176,10 @@ func (r *Reconciler) expireOne(ctx context.Context, id string, now time.Time) er
 	record, err := r.store.Get(ctx, id)
 	if errors.Is(err, jobstore.ErrNotFound) || err == nil && record.Status.Ended() {
 		return r.store.MendIndex(ctx, id)
+	}
+	if errors.Is(err, jobstore.ErrUnreadable) {
+		// It makes room for those behind it.
+		return errors.Join(err, r.store.Postpone(ctx, id, now.Add(unreadableFor)))
 	}
 	if err != nil {
 		return err
