@@ -29,7 +29,8 @@ const (
 // adopt takes in a whole job that somebody put into a queue of asynq: its record is written, its own task enqueued, and
 // the foreign one acknowledged. Each step may be repeated: a job without an id has one of the foreign task's.
 //
-// What is refused ends as a failed result, and its task in asynq's archive with the reason.
+// What is refused ends as a failed result, and its task in asynq's archive with the reason; where what is kept is sealed,
+// nowhere: neither of a refused nor of an adopted job does asynq go on showing the payload.
 func (w *Worker) adopt(ctx context.Context, task *asynq.Task) error {
 	foreign := w.foreignTask(ctx, task)
 	job, err := foreign.job()
@@ -52,6 +53,7 @@ func (w *Worker) adopt(ctx context.Context, task *asynq.Task) error {
 	case err != nil:
 		return &returned{in: repeatUnknown, why: err.Error()}
 	case created.Status.Ended():
+		w.forget(foreign)
 		return nil
 	}
 	failpoint.At("adopt.recorded")
@@ -66,6 +68,7 @@ func (w *Worker) adopt(ctx context.Context, task *asynq.Task) error {
 	}
 	failpoint.At("adopt.queued")
 	w.log.Info().Str("job", id).Str("task", printableID(foreign.id)).Str("queue", foreign.queue).Msg("a foreign task's job was adopted")
+	w.forget(foreign)
 	return nil
 }
 
@@ -143,8 +146,36 @@ func (w *Worker) refuse(foreign foreignTask, job tasks.Job, code string, cause e
 			break
 		}
 	}
+	if w.store.Sealer() != nil { // what asynq archives it shows, payload and all
+		w.log.Warn().Str("task", printableID(foreign.id)).Str("queue", foreign.queue).Str("code", code).Msg("a foreign task was refused; its reason stands in the result of its job")
+		w.forget(foreign)
+		return nil
+	}
 	w.log.Warn().Str("task", printableID(foreign.id)).Str("queue", foreign.queue).Str("code", code).Msg("a foreign task was refused; its reason stands in asynq's archive")
 	return fmt.Errorf("%s: %s: %w", code, reason, asynq.SkipRetry)
+}
+
+// forget deletes a foreign task that asynq would go on showing after its end, because its sender has asked for it, where
+// what is kept of jobs is sealed: the job stands in its payload.
+func (w *Worker) forget(foreign foreignTask) {
+	if w.store.Sealer() == nil {
+		return
+	}
+	w.background.Go(func() {
+		for range adoptTries {
+			if !pause(w.writable, adoptWait) {
+				return
+			}
+			shown, err := w.inspector.GetTaskInfo(foreign.queue, foreign.id)
+			switch {
+			case errors.Is(err, asynq.ErrTaskNotFound), err == nil && !envelope.HoldsJob(asynq.NewTask(shown.Type, shown.Payload)):
+				return // gone, or the job's own by now
+			case err == nil && (shown.State == asynq.TaskStateCompleted || shown.State == asynq.TaskStateArchived):
+				_ = w.inspector.DeleteTask(foreign.queue, foreign.id) // looked at again
+			}
+		}
+		w.log.Warn().Str("task", printableID(foreign.id)).Str("queue", foreign.queue).Msg("a foreign task stays with its payload for as long as its retention says")
+	})
 }
 
 // foreignTask is a task that Forebay has not made.

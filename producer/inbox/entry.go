@@ -102,8 +102,9 @@ func newRefusal(e entry, err error) refusal {
 	return r
 }
 
-// fields are those of the refusal's entry in the stream of refusals.
-func (r refusal) fields() []any {
+// fields are those of the refusal's entry in the stream of refusals. Where what is kept is sealed, the job itself is no
+// part of them: its sender has it.
+func (r refusal) fields(sealed bool) []any {
 	fields := []any{"entry", r.entry.id, "code", r.code, "reason", r.err.Error()}
 	if r.refusedID != "" {
 		fields = append(fields, "id", r.refusedID)
@@ -118,6 +119,9 @@ func (r refusal) fields() []any {
 		}
 	}
 	text := r.entry.job
+	if sealed {
+		return append(fields, "job_bytes", len(text))
+	}
 	if len(text) > tasks.MaxJobBytes {
 		fields = append(fields, "job_bytes", len(text))
 		text = text[:cutTo]

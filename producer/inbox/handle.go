@@ -131,7 +131,7 @@ func (n *Inbox) reject(ctx context.Context, r *refusal) error {
 			return err
 		}
 	} else {
-		args := append([]any{Group, r.entry.id, n.config.MaxRejected}, r.fields()...)
+		args := append([]any{Group, r.entry.id, n.config.MaxRejected}, r.fields(n.client.Sealer() != nil)...)
 		if err := rejectScript.Run(ctx, n.redis, []string{n.keys.Inbox(), n.keys.InboxRejected()}, args...).Err(); err != nil {
 			return fmt.Errorf("refuse the entry %s: %w", r.entry.id, err)
 		}
@@ -142,7 +142,7 @@ func (n *Inbox) reject(ctx context.Context, r *refusal) error {
 
 // tell writes the refusal where the inbox lies in another slot.
 func (n *Inbox) tell(ctx context.Context, r *refusal) error {
-	args := append([]any{r.entry.id, n.config.MaxRejected, rememberRefusals.Milliseconds()}, r.fields()...)
+	args := append([]any{r.entry.id, n.config.MaxRejected, rememberRefusals.Milliseconds()}, r.fields(n.client.Sealer() != nil)...)
 	if err := tellScript.Run(ctx, n.redis, []string{n.keys.InboxRejected(), n.keys.InboxRejections()}, args...).Err(); err != nil {
 		return fmt.Errorf("refuse the entry %s: %w", r.entry.id, err)
 	}

@@ -1,6 +1,7 @@
 package jobstore
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/redistest"
+	"github.com/forebay-queue/forebay/tasks/seal"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -25,15 +27,15 @@ type bundle struct {
 	jobs   *atomic.Int64
 }
 
-func newBundle(t *testing.T, client redis.UniversalClient) bundle {
+func newBundle(t *testing.T, client redis.UniversalClient, keys ...string) bundle {
 	t.Helper()
-	store, err := New(Config{Redis: client})
+	store, err := New(Config{Redis: client, Sealer: testSealer(t, keys...)})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = store.Close() })
 	return bundle{Store: store, t: t, client: client, jobs: new(atomic.Int64)}
 }
 
-// onBoth runs a test on the embedded and on a real Redis.
+// onBoth runs a test on the embedded and on a real Redis, and with sealed records.
 func onBoth(t *testing.T, test func(b bundle)) {
 	t.Helper()
 	t.Run("embedded", func(t *testing.T) {
@@ -46,6 +48,27 @@ func onBoth(t *testing.T, test func(b bundle)) {
 		client, _ := redistest.Real(t)
 		test(newBundle(t, client))
 	})
+	t.Run("sealed", func(t *testing.T) {
+		t.Parallel()
+		client, _ := redistest.Embedded(t)
+		test(newBundle(t, client, "k2", "k1"))
+	})
+}
+
+// testSealer has keys of those names; without names it is none.
+func testSealer(t testing.TB, names ...string) *seal.Sealer {
+	t.Helper()
+	if len(names) == 0 {
+		return nil
+	}
+	keys := make([]seal.Key, len(names))
+	for i, name := range names {
+		secret := sha256.Sum256([]byte(name))
+		keys[i] = seal.Key{ID: name, Secret: secret[:]}
+	}
+	sealer, err := seal.New(keys...)
+	require.NoError(t, err)
+	return sealer
 }
 
 // job is a prepared job under an id of its own.

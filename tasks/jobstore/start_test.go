@@ -32,7 +32,7 @@ func TestWhatHappensWhileAJobIsTaken(t *testing.T) {
 			_, err := b.Create(t.Context(), job)
 			require.NoError(t, err)
 			id := job.Job.ID
-			store, err := New(Config{Redis: interrupted{b.client, func() { by(id) }}, Prefix: b.Keys().Prefix()})
+			store, err := New(Config{Redis: interrupted{b.client, func() { by(id) }}, Prefix: b.Keys().Prefix(), Sealer: b.Sealer()})
 			require.NoError(t, err)
 			return store.Start(t.Context(), id, Delivery{ID: "d1", Worker: "w1"})
 		}
