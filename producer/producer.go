@@ -111,6 +111,9 @@ func (c *Client) Catalog() *catalog.Catalog { return c.catalog }
 // Redis is where the jobs are kept: Config.Redis.
 func (c *Client) Redis() redis.UniversalClient { return c.redis }
 
+// OpenReply reads the field result of an entry of a reply stream, which is sealed where what is kept is; id is the entry's.
+func (c *Client) OpenReply(id, text string) (tasks.Result, error) { return c.store.OpenReply(id, text) }
+
 // Sealer is what encrypts what is kept: Config.Sealer.
 func (c *Client) Sealer() *seal.Sealer { return c.store.Sealer() }
 

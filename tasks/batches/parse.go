@@ -12,6 +12,7 @@ import (
 const (
 	fieldMetadata = "metadata"
 	fieldProblems = "problems"
+	fieldWebhooks = "webhooks"
 )
 
 // CodeUnreadable is the code of a Problem that stands for what is sealed and cannot be opened here.
@@ -20,7 +21,7 @@ const CodeUnreadable = "unreadable"
 // open opens the sealed fields. One that cannot be opened is left out, and a Problem says so: nothing that is done with a
 // batch needs them.
 func (s *Store) open(id string, fields map[string]string) (unread []Problem) {
-	for _, name := range []string{fieldMetadata, fieldProblems} {
+	for _, name := range []string{fieldMetadata, fieldProblems, fieldWebhooks} {
 		text, err := s.sealer.Open(s.keys.Batch(id), name, fields[name])
 		if err != nil {
 			unread = append(unread, Problem{Code: CodeUnreadable, Param: name, Message: "The batch's " + name + " cannot be read: " + err.Error()})
@@ -52,7 +53,7 @@ func (s *Store) parse(id string, fields map[string]string) (Batch, error) {
 	}
 	b.Usage.TotalTokens = b.Usage.PromptTokens + b.Usage.CompletionTokens
 	p.json(fieldMetadata, &b.Metadata)
-	p.json("webhooks", &b.Webhooks)
+	p.json(fieldWebhooks, &b.Webhooks)
 	p.json(fieldProblems, &b.Problems)
 	b.Problems = append(b.Problems, unread...)
 	for name, value := range fields {

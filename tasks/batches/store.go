@@ -70,7 +70,7 @@ func New(config Config) (*Store, error) {
 	if config.Redis == nil {
 		return nil, errors.New("batches: Config.Redis is missing; give it a client of go-redis")
 	}
-	hooks, err := webhooks.New(webhooks.Config{Redis: config.Redis, Prefix: config.Prefix})
+	hooks, err := webhooks.New(webhooks.Config{Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer})
 	if err != nil {
 		return nil, err
 	}
@@ -124,23 +124,23 @@ func (s *Store) newFields(b Batch) ([]any, error) {
 	if !b.Deadline.IsZero() {
 		fields = append(fields, "deadline", b.Deadline.UnixMilli())
 	}
-	if len(b.Metadata) > 0 {
-		metadata, err := tasks.Encode(b.Metadata)
+	for _, value := range []struct {
+		name  string
+		of    any
+		empty bool
+	}{{fieldMetadata, b.Metadata, len(b.Metadata) == 0}, {fieldWebhooks, b.Webhooks, len(b.Webhooks) == 0}} {
+		if value.empty {
+			continue
+		}
+		encoded, err := tasks.Encode(value.of)
 		if err != nil {
 			return nil, err
 		}
-		sealed, err := s.sealer.Seal(s.keys.Batch(b.ID), fieldMetadata, string(metadata))
+		sealed, err := s.sealer.Seal(s.keys.Batch(b.ID), value.name, string(encoded))
 		if err != nil {
 			return nil, err
 		}
-		fields = append(fields, fieldMetadata, sealed)
-	}
-	if len(b.Webhooks) > 0 {
-		encoded, err := tasks.Encode(b.Webhooks)
-		if err != nil {
-			return nil, err
-		}
-		fields = append(fields, "webhooks", encoded)
+		fields = append(fields, value.name, sealed)
 	}
 	for name, note := range b.Notes {
 		fields = append(fields, notePrefix+name, note)

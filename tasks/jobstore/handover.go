@@ -3,6 +3,7 @@ package jobstore
 import (
 	"context"
 	_ "embed" // for the scripts
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -44,8 +45,11 @@ func (s *Store) Webhooks() *webhooks.Store { return s.webhooks }
 // Event is the event of a job's end: "job.succeeded".
 func Event(end tasks.Status) string { return "job." + string(end) }
 
-// hasWaysOut tells that somebody is told of the job's end beside those who ask: by a stream or a webhook.
-func (r *Record) hasWaysOut() bool { return r.Job.ReplyStream != "" || r.Job.Webhook != nil }
+// hasWaysOut tells that somebody is told of the job's end beside those who ask: by a stream or a webhook. Of a job that
+// cannot be read it is not known, and left to those who can.
+func (r *Record) hasWaysOut() bool {
+	return r.unread || r.Job.ReplyStream != "" || r.Job.Webhook != nil
+}
 
 // owes tells that the job has ended and that not everybody has been told.
 func (r *Record) owes() bool { return r.Status.Ended() && r.hasWaysOut() && r.handed != r.Run }
@@ -74,9 +78,25 @@ func (s *Store) handOver(ctx context.Context, record *Record) error {
 	return err
 }
 
+// fieldReply is the name under which a result is sealed that stands in a reply stream.
+const fieldReply = "reply"
+
+// OpenReply reads the field result of an entry of a reply stream, of the job that the entry names.
+func (s *Store) OpenReply(id, text string) (tasks.Result, error) {
+	opened, err := s.openField(id, fieldReply, text)
+	var result tasks.Result
+	if err == nil {
+		err = json.Unmarshal([]byte(opened), &result)
+	}
+	if err != nil {
+		return tasks.Result{}, fmt.Errorf("read the reply of job %s: %w", id, err)
+	}
+	return result, nil
+}
+
 // reply puts the result into the job's reply stream.
 func (s *Store) reply(ctx context.Context, record *Record) error {
-	result, err := encode("reply with", record.ID, record.Result())
+	result, err := encodeSealed(s, "reply with", record.ID, fieldReply, record.Result())
 	if err != nil {
 		return err
 	}

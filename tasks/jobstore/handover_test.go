@@ -2,7 +2,6 @@ package jobstore
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -75,8 +74,8 @@ func TestACommitTellsStreamAndWebhook(t *testing.T) {
 		replies := b.replies(t, id)
 		require.Len(t, replies, 1)
 		require.Equal(t, "succeeded", replies[0]["status"])
-		var result tasks.Result
-		require.NoError(t, json.Unmarshal([]byte(replies[0]["result"].(string)), &result))
+		result, err := b.OpenReply(id, replies[0]["result"].(string))
+		require.NoError(t, err)
 		require.Equal(t, "short", result.Text)
 		require.NotEmpty(t, result.Response)
 		hook := b.webhook(t, id, 1)

@@ -58,6 +58,8 @@ type Record struct {
 
 	// handed is the run of whose end everybody has been told who is to be.
 	handed int
+	// unread tells that the record lacks fields that could not be opened.
+	unread bool
 	result *tasks.Result
 	// jobText is the job as it was written: a newer contract's fields are kept.
 	jobText string

@@ -74,6 +74,7 @@ func (s *Store) readRecord(id string, fields map[string]string) (*Record, error)
 	if err != nil {
 		return nil, err
 	}
+	record.unread = true
 	if record.Job.ID == "" { // what its task is made of
 		record.Job.ID, record.Job.TaskType, record.Job.Tenant, record.Job.Priority = id, record.TaskType, record.Tenant, record.Priority
 		record.Job.RunAt = timeOrNil(record.RunAt)

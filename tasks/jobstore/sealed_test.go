@@ -209,7 +209,7 @@ func TestUnreadableRecordsStopNothing(t *testing.T) {
 		_, err = b.GiveBack(t.Context(), waits, record.Run, "d1", GiveBack{Status: tasks.StatusQueued})
 		require.NoError(t, err)
 
-		require.NoError(t, b.MendIndex(t.Context(), ended.Job.ID))
+		require.ErrorIs(t, b.MendIndex(t.Context(), ended.Job.ID), ErrUnreadable)
 		require.NoError(t, b.Postpone(t.Context(), waits, time.Now().Add(-time.Hour)))
 		late, err := b.Overdue(t.Context(), time.Now(), 10)
 		require.NoError(t, err)

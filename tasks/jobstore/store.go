@@ -62,7 +62,7 @@ func New(config Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	hooks, err := webhooks.New(webhooks.Config{Redis: config.Redis, Prefix: config.Prefix})
+	hooks, err := webhooks.New(webhooks.Config{Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer})
 	if err != nil {
 		return nil, err
 	}

@@ -101,8 +101,8 @@ func (s *Store) MendIndex(ctx context.Context, id string) error {
 		record, err := s.Get(ctx, id)
 		gone := errors.Is(err, ErrNotFound)
 		switch {
-		case err != nil && !gone && (record == nil || !record.Status.Ended()):
-			return err // of an open job that cannot be opened the deadline is not known
+		case err != nil && !gone:
+			return err
 		case last != nil && record != nil && record.Status == last.Status && record.Run == last.Run:
 			return nil
 		case gone && last != nil && last.Status == "":

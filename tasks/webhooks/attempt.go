@@ -135,7 +135,7 @@ type Next struct {
 // the target's breaker. It may be repeated. It returns the state of the webhook that stands after it, which is another one
 // than the next's where the attempt was late.
 func (s *Store) Settle(ctx context.Context, r *Record, admission Admission, attempt Attempt, next Next, limits Limits) (State, error) {
-	text, err := json.Marshal(wire(attempt))
+	text, brief, err := s.texts(r.ID, attempt)
 	if err != nil {
 		return "", fmt.Errorf("settle webhook %s: %w", r.ID, err)
 	}
@@ -151,7 +151,7 @@ func (s *Store) Settle(ctx context.Context, r *Record, admission Admission, atte
 	if err != nil {
 		return "", err
 	}
-	if err := s.report(ctx, r, admission, string(text), next, attempt.Latency, limits); err != nil {
+	if err := s.report(ctx, r, admission, brief, next, attempt.Latency, limits); err != nil {
 		return "", err
 	}
 	r.State = State(words[1])
@@ -163,6 +163,24 @@ func (s *Store) Settle(ctx context.Context, r *Record, admission Admission, atte
 		return r.State, err
 	}
 	return r.State, s.tellDead(ctx, r)
+}
+
+// texts are an attempt as its webhook's record holds it, and as the target's list of attempts does. What was answered is
+// sealed in the one, and then left out of the other, whose readers do not know which webhook it was an answer to.
+func (s *Store) texts(id string, attempt Attempt) (text, brief string, err error) {
+	own, others := wire(attempt), wire(attempt)
+	if own.Answer, err = s.sealer.Seal(s.keys.Webhook(id), fieldAnswer, attempt.Answer); err != nil {
+		return "", "", err
+	}
+	if s.sealer != nil {
+		others.Answer = ""
+	}
+	encoded, err := json.Marshal(own)
+	if err != nil {
+		return "", "", err
+	}
+	short, err := json.Marshal(others)
+	return string(encoded), string(short), err
 }
 
 // Release gives the permit of an attempt back that was not begun.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/forebay-queue/forebay/tasks/seal"
 )
 
 const (
@@ -148,8 +150,8 @@ func (s *Store) readAll(ctx context.Context, entries []redis.Z, tenant string) (
 			}
 			continue
 		}
-		record, err := parse(fmt.Sprint(entry.Member), fields)
-		if err != nil {
+		record, err := s.parse(fmt.Sprint(entry.Member), fields)
+		if err != nil && !errors.Is(err, seal.ErrUnreadable) { // one that cannot be opened is listed without its address
 			return nil, err
 		}
 		records[i] = record

@@ -2,6 +2,7 @@ package webhooks
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -11,13 +12,34 @@ import (
 	"github.com/forebay-queue/forebay/tasks"
 )
 
-// parse reads the fields of a webhook's record.
-func parse(id string, fields map[string]string) (*Record, error) {
+// The fields that are sealed where Config.Sealer has keys, and the name under which an attempt's answer is. No script looks
+// into them.
+const (
+	fieldURL     = "url"
+	fieldHeaders = "headers"
+	fieldAnswer  = "answer"
+)
+
+// open opens a sealed text. One that cannot be opened is left out.
+func (s *Store) open(id, field, text string) (string, error) {
+	opened, err := s.sealer.Open(s.keys.Webhook(id), field, text)
+	if err != nil {
+		return "", fmt.Errorf("read webhook %s: %s: %w", id, field, err)
+	}
+	return opened, nil
+}
+
+// parse reads the fields of a webhook's record. It returns what can be read beside an error that wraps seal.ErrUnreadable.
+func (s *Store) parse(id string, fields map[string]string) (*Record, error) {
+	var unread [2]error
+	for i, name := range []string{fieldURL, fieldHeaders} {
+		fields[name], unread[i] = s.open(id, name, fields[name])
+	}
 	p := parser{id: id, fields: fields}
 	r := &Record{
 		Webhook: Webhook{
 			ID: id, Event: fields["event"], Tenant: fields["tenant"],
-			To:  tasks.Webhook{URL: fields["url"], Secret: fields["secret"]},
+			To:  tasks.Webhook{URL: fields[fieldURL], Secret: fields["secret"]},
 			Job: fields["job"], Run: int(p.number("run")), Batch: fields["batch"], At: p.time("at"),
 			Keep: time.Duration(p.number("keep")) * time.Millisecond,
 		},
@@ -26,7 +48,7 @@ func parse(id string, fields map[string]string) (*Record, error) {
 		NextAt: p.time("next_at"), EndedAt: p.time("ended_at"),
 		OpenUntil: p.time("open_until"),
 	}
-	if headers := fields["headers"]; headers != "" {
+	if headers := fields[fieldHeaders]; headers != "" {
 		p.failed("headers", json.Unmarshal([]byte(headers), &r.To.Headers))
 	}
 	for name, value := range fields {
@@ -38,13 +60,14 @@ func parse(id string, fields map[string]string) (*Record, error) {
 		if a.Error == ErrorOpen && fields["open"] != strconv.Itoa(a.Number) {
 			a.Error = ErrorUnknown // another one was begun since
 		}
+		a.Answer, _ = s.open(id, fieldAnswer, a.Answer) // it is only shown
 		r.History = append(r.History, a.attempt())
 	}
 	slices.SortFunc(r.History, func(a, b Attempt) int { return a.Number - b.Number })
 	if p.err != nil {
 		return nil, p.err
 	}
-	return r, nil
+	return r, errors.Join(unread[:]...)
 }
 
 // parser reads fields one after the other and keeps the first error.

@@ -15,6 +15,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/events"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/seal"
 )
 
 var (
@@ -57,13 +58,16 @@ type Config struct {
 	Redis redis.UniversalClient
 	// Prefix stands before every key. Defaults to keyspace.DefaultPrefix.
 	Prefix string
+	// Sealer encrypts where a webhook goes, with which headers, and what was answered. Defaults to none.
+	Sealer *seal.Sealer
 }
 
 // Store reads and writes what is known of webhooks. It may be used by any number of goroutines.
 type Store struct {
-	redis redis.UniversalClient
-	keys  keyspace.Keyspace
-	queue *asynq.Client
+	redis  redis.UniversalClient
+	keys   keyspace.Keyspace
+	sealer *seal.Sealer
+	queue  *asynq.Client
 }
 
 // New returns a Store. It sends nothing yet.
@@ -72,7 +76,7 @@ func New(config Config) (*Store, error) {
 		return nil, errors.New("webhooks: Config.Redis is missing; give it a client of go-redis")
 	}
 	return &Store{
-		redis: config.Redis, keys: keyspace.New(config.Prefix), queue: asynq.NewClientFromRedisClient(config.Redis),
+		redis: config.Redis, keys: keyspace.New(config.Prefix), sealer: config.Sealer, queue: asynq.NewClientFromRedisClient(config.Redis),
 	}, nil
 }
 
@@ -85,7 +89,7 @@ func (s *Store) Create(ctx context.Context, w Webhook) error {
 	if w.Keep == 0 {
 		w.Keep = defaultKeep
 	}
-	fields, err := fieldsOf(w)
+	fields, err := s.fieldsOf(w)
 	if err != nil {
 		return fmt.Errorf("create webhook %s: %w", w.ID, err)
 	}
@@ -151,7 +155,8 @@ func (s *Store) Index(ctx context.Context, r *Record) error {
 	return nil
 }
 
-// Get reads a webhook. An empty tenant is any; another one's webhook is ErrNotFound.
+// Get reads a webhook. An empty tenant is any; another one's webhook is ErrNotFound. Where something of it is sealed and
+// cannot be opened it returns the rest, with an error that wraps seal.ErrUnreadable.
 func (s *Store) Get(ctx context.Context, id, tenant string) (*Record, error) {
 	fields, err := s.redis.HGetAll(ctx, s.keys.Webhook(id)).Result()
 	if err != nil {
@@ -160,7 +165,7 @@ func (s *Store) Get(ctx context.Context, id, tenant string) (*Record, error) {
 	if fields["state"] == "" || (tenant != "" && fields["tenant"] != tenant) {
 		return nil, fmt.Errorf("webhook %.80s: %w", id, ErrNotFound)
 	}
-	return parse(id, fields)
+	return s.parse(id, fields)
 }
 
 // Redeliver begins the schedule of a webhook anew, whatever has become of it, with the same id.
@@ -241,13 +246,21 @@ func (s *Store) run(ctx context.Context, verb, id string, script *redis.Script, 
 }
 
 // fieldsOf are the fields of a record that never change.
-func fieldsOf(w Webhook) ([]any, error) {
+func (s *Store) fieldsOf(w Webhook) ([]any, error) {
 	headers, err := json.Marshal(w.To.Headers)
 	if err != nil {
 		return nil, fmt.Errorf("its headers: %w", err)
 	}
+	url, err := s.sealer.Seal(s.keys.Webhook(w.ID), fieldURL, w.To.URL)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := s.sealer.Seal(s.keys.Webhook(w.ID), fieldHeaders, string(headers))
+	if err != nil {
+		return nil, err
+	}
 	return []any{
-		"event", w.Event, "tenant", w.Tenant, "url", w.To.URL, "secret", w.To.Secret, "headers", headers,
+		"event", w.Event, "tenant", w.Tenant, fieldURL, url, "secret", w.To.Secret, fieldHeaders, sealed,
 		"job", w.Job, "run", w.Run, "batch", w.Batch, "at", w.At.UnixMilli(), "keep", w.Keep.Milliseconds(),
 	}, nil
 }

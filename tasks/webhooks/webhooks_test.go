@@ -1,6 +1,7 @@
 package webhooks
 
 import (
+	"crypto/sha256"
 	"strconv"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/redistest"
+	"github.com/forebay-queue/forebay/tasks/seal"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -29,14 +31,20 @@ type bundle struct {
 	client redis.UniversalClient
 }
 
-func newBundle(t *testing.T, client redis.UniversalClient) bundle {
+func newBundle(t *testing.T, client redis.UniversalClient, keys ...seal.Key) bundle {
 	t.Helper()
-	store, err := New(Config{Redis: client})
+	var sealer *seal.Sealer
+	if len(keys) > 0 {
+		var err error
+		sealer, err = seal.New(keys...)
+		require.NoError(t, err)
+	}
+	store, err := New(Config{Redis: client, Sealer: sealer})
 	require.NoError(t, err)
 	return bundle{Store: store, t: t, client: client}
 }
 
-// everywhere runs a test on the embedded Redis, a real one, and a cluster.
+// everywhere runs a test on the embedded Redis, a real one, a cluster, and sealed.
 func everywhere(t *testing.T, test func(b bundle)) {
 	t.Helper()
 	t.Run("embedded", func(t *testing.T) {
@@ -49,11 +57,21 @@ func everywhere(t *testing.T, test func(b bundle)) {
 		client, _ := redistest.Real(t)
 		test(newBundle(t, client))
 	})
+	t.Run("sealed", func(t *testing.T) {
+		t.Parallel()
+		client, _ := redistest.Embedded(t)
+		test(newBundle(t, client, testKey("k1")))
+	})
 	t.Run("cluster", func(t *testing.T) {
 		t.Parallel()
 		client, _ := redistest.Cluster(t)
 		test(newBundle(t, client))
 	})
+}
+
+func testKey(id string) seal.Key {
+	secret := sha256.Sum256([]byte(id))
+	return seal.Key{ID: id, Secret: secret[:]}
 }
 
 // made is a webhook of a job that was just created.
