@@ -99,7 +99,7 @@ func runProducer(cmd *cobra.Command, s *settings, listen string) error {
 	log.Info().Str("redis", redisAddress(s.redis)).Str("config", s.path).Msg("connected")
 
 	kept, err := files.New(files.Config{
-		Redis: client, Prefix: s.prefix, URL: s.file.Files.URL, Retention: s.file.Files.Retention, MaxBytes: int64(s.file.Files.MaxBytes),
+		Redis: client, Prefix: s.prefix, Sealer: sealer, URL: s.file.Files.URL, Retention: s.file.Files.Retention, MaxBytes: int64(s.file.Files.MaxBytes),
 	})
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ func (s *Sandbox) startFiles(context.Context) error {
 		return err
 	}
 	s.files, err = files.New(files.Config{
-		Redis: s.Redis, Prefix: s.config.Prefix, URL: url, Retention: s.config.FilesRetention, MaxBytes: s.config.MaxFileBytes,
+		Redis: s.Redis, Prefix: s.config.Prefix, Sealer: s.config.Sealer, URL: url, Retention: s.config.FilesRetention, MaxBytes: s.config.MaxFileBytes,
 	})
 	if err != nil {
 		return err

@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"mime/multipart"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -185,6 +187,17 @@ func (d sealedDeployment) clean(when string) {
 	for key, content := range d.dump() {
 		assert.Empty(d.t, plantedText.FindAllString(content, -1), "%s: %s", when, key)
 	}
+	files := 0
+	require.NoError(d.t, filepath.WalkDir(d.files, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			files++
+			var content []byte
+			content, err = os.ReadFile(path)
+			assert.Empty(d.t, plantedText.FindAllString(string(content), -1), "%s: %s", when, path)
+		}
+		return err
+	}))
+	assert.GreaterOrEqual(d.t, files, 2, "the input and the output of a batch")
 	for line := range strings.SplitSeq(d.log.String(), "\n") {
 		assert.Empty(d.t, plantedText.FindAllString(line, -1), "%s: log: %s", when, line)
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/seal"
 )
 
 // The purposes of files, in OpenAI's words.
@@ -67,6 +68,8 @@ type Config struct {
 	Prefix string
 	// URL is where the bytes are: see CheckURL. Defaults to DefaultURL.
 	URL string
+	// Sealer encrypts the bytes; what is known of a file, its name and size too, stays readable. Defaults to none.
+	Sealer *seal.Sealer
 	// Retention is how long a file is kept that says nothing else. Defaults to DefaultRetention.
 	Retention time.Duration
 	// MaxBytes bounds a file that is sent; what batches write is not bounded. Defaults to DefaultMaxBytes.
@@ -165,19 +168,6 @@ func decode(id, text string) (File, error) {
 // shown tells whether a tenant sees a file. One that has expired is gone, however late its bytes are swept away.
 func (f File) shown(tenant string, now time.Time) bool {
 	return (tenant == "" || f.Tenant == tenant) && now.Before(f.ExpiresAt)
-}
-
-// Open reads a file's bytes, from any place in it. Close what it returns.
-func (s *Store) Open(ctx context.Context, file File) (*blob.Reader, error) {
-	bucket, err := s.bucket(ctx)
-	if err != nil {
-		return nil, err
-	}
-	reader, err := bucket.NewReader(ctx, blobKey(file.ID), nil)
-	if err != nil {
-		return nil, fmt.Errorf("%w cannot read %s: %w", ErrStorage, file.ID, err)
-	}
-	return reader, nil
 }
 
 // record writes what is known of a file, and where it is found.

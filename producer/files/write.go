@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -26,6 +27,7 @@ type Writer struct {
 	limit  int64
 	bytes  int64
 	blob   *blob.Writer
+	text   io.WriteCloser  // into blob
 	ctx    context.Context //nolint:containedctx // of the write as a whole, as gocloud's writers have it
 	cancel context.CancelFunc
 	sync   func() error
@@ -46,7 +48,12 @@ func (s *Store) Create(ctx context.Context, id string, limit int64) (*Writer, er
 	if err := s.redis.ZAdd(ctx, s.keys.FilesExpiring(), redis.Z{Score: float64(until), Member: id}).Err(); err != nil {
 		return nil, fmt.Errorf("begin the file %s: %w", id, err)
 	}
-	w := &Writer{store: s, id: id, limit: limit, sync: func() error { return nil }}
+	return s.write(ctx, bucket, id, limit)
+}
+
+// write begins the bytes of a file.
+func (s *Store) write(ctx context.Context, bucket *blob.Bucket, id string, limit int64) (w *Writer, err error) {
+	w = &Writer{store: s, id: id, limit: limit, sync: func() error { return nil }}
 	w.ctx, w.cancel = context.WithTimeout(ctx, writeWithin)
 	w.blob, err = bucket.NewWriter(w.ctx, blobKey(id), &blob.WriterOptions{
 		ContentType: "application/jsonl",
@@ -60,6 +67,10 @@ func (s *Store) Create(ctx context.Context, id string, limit int64) (*Writer, er
 	})
 	if err != nil {
 		w.cancel()
+		return nil, fmt.Errorf("%w cannot write %s: %w", ErrStorage, id, err)
+	}
+	if w.text, err = s.config.Sealer.NewWriter(w.blob, id); err != nil {
+		w.Abort()
 		return nil, fmt.Errorf("%w cannot write %s: %w", ErrStorage, id, err)
 	}
 	return w, nil
@@ -76,7 +87,7 @@ func (w *Writer) Write(data []byte) (int, error) {
 	if w.limit > 0 && w.bytes+int64(len(data)) > w.limit {
 		return 0, ErrTooLarge
 	}
-	n, err := w.blob.Write(data)
+	n, err := w.text.Write(data)
 	w.bytes += int64(n)
 	if err != nil {
 		err = fmt.Errorf("%w cannot write %s: %w", ErrStorage, w.id, err)
@@ -88,10 +99,9 @@ func (w *Writer) Write(data []byte) (int, error) {
 // keep is how long it is kept, and 0 the Store's retention.
 func (w *Writer) Commit(ctx context.Context, known File, keep time.Duration) (File, error) {
 	defer w.cancel()
-	if err := errors.Join(w.sync(), w.blob.Close()); err != nil {
-		return File{}, fmt.Errorf("%w cannot write %s: %w", ErrStorage, w.id, err)
+	if err := w.end(); err != nil {
+		return File{}, err
 	}
-	w.blob = nil
 	if keep == 0 {
 		keep = w.store.config.Retention
 	}
@@ -99,6 +109,20 @@ func (w *Writer) Commit(ctx context.Context, known File, keep time.Duration) (Fi
 	known.CreatedAt = time.Now().UTC().Truncate(time.Second)
 	known.ExpiresAt = known.CreatedAt.Add(keep).Truncate(time.Second)
 	return known, w.store.record(ctx, known)
+}
+
+// end has the bytes stand.
+func (w *Writer) end() error {
+	err := w.text.Close()
+	if err != nil { // what is there has no end
+		w.Abort()
+		return fmt.Errorf("%w cannot write %s: %w", ErrStorage, w.id, err)
+	}
+	if err := errors.Join(w.sync(), w.blob.Close()); err != nil {
+		return fmt.Errorf("%w cannot write %s: %w", ErrStorage, w.id, err)
+	}
+	w.blob = nil
+	return nil
 }
 
 // Abort leaves no bytes of a file that was not committed. The sweep will look at its id, and find nothing.
@@ -121,10 +145,32 @@ func (s *Store) Hold(ctx context.Context, file File, id string, until time.Time)
 	if err := s.redis.ZAdd(ctx, s.keys.FilesExpiring(), redis.Z{Score: float64(until.UnixMilli()), Member: id}).Err(); err != nil {
 		return fmt.Errorf("hold %s: %w", file.ID, err)
 	}
+	if s.config.Sealer != nil { // what is sealed belongs to its own id
+		return s.rewrite(ctx, bucket, file, id)
+	}
 	if err := bucket.Copy(ctx, blobKey(id), blobKey(file.ID), nil); err != nil {
 		return fmt.Errorf("%w cannot copy %s: %w", ErrStorage, file.ID, err)
 	}
 	return nil
+}
+
+// rewrite writes the bytes of a file under another id.
+func (s *Store) rewrite(ctx context.Context, bucket *blob.Bucket, file File, id string) error {
+	from, err := s.Open(ctx, file)
+	if err != nil {
+		return err
+	}
+	defer from.Close() //nolint:errcheck // it was only read
+	to, err := s.write(ctx, bucket, id, 0)
+	if err != nil {
+		return err
+	}
+	defer to.cancel()
+	if _, err := io.Copy(to, from); err != nil {
+		to.Abort()
+		return err
+	}
+	return to.end()
 }
 
 // LetGo deletes what was held.
