@@ -46,7 +46,8 @@ type Result struct {
 // Waiting says what a job waits for.
 type Waiting struct {
 	// Reason is a short word: "scheduled", "backoff", "breaker_open", "probe_out", "ramp", "cooldown", "requests",
-	// "tokens", "permits", "budget", "attempt_open", "redis_away", "given_back", "paused".
+	// "tokens", "permits", "budget", "attempt_open", "redis_away", "given_back", "paused",
+	// "unreadable".
 	Reason string `json:"reason"`
 	// Limit is whose limit of requests, tokens or permits it is, such as "account acme, model large", or which budget is
 	// exhausted, such as that of "tenant acme". Cause is the class of the

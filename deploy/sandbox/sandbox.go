@@ -274,7 +274,7 @@ func (s *Sandbox) startWorkers(ctx context.Context) error {
 func (s *Sandbox) startScheduler(ctx context.Context) error {
 	standing, err := scheduler.New(scheduler.Config{
 		Redis: s.Redis, Prefix: s.config.Prefix, Sealer: s.config.Sealer, Catalog: s.Catalog, HealthInterval: s.config.HealthInterval,
-		Log: s.config.Log,
+		Log:       s.config.Log,
 		Schedules: s.config.Schedules,
 	})
 	if err != nil {

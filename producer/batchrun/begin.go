@@ -63,7 +63,7 @@ func (r *Runner) validate(ctx context.Context, batch batches.Batch) error {
 	if err != nil {
 		return err
 	}
-	defer reader.Close() //nolint:errcheck // it was only read
+	defer reader.Close()
 	total, found, err := batchlines.Check(reader, batch.Endpoint)
 	if err != nil {
 		return fmt.Errorf("read its input: %w", err)
@@ -105,7 +105,7 @@ func (r *Runner) enqueue(ctx context.Context, batch batches.Batch) error {
 	if err != nil {
 		return err
 	}
-	defer reader.Close() //nolint:errcheck // it was only read
+	defer reader.Close()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	e := &enqueuing{Runner: r, batch: batch, lines: batchlines.NewReader(reader, batch.Endpoint), checked: enqueuedOf(batch)}

@@ -117,7 +117,7 @@ func (w *writing) lines(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer reader.Close() //nolint:errcheck // it was only read
+	defer reader.Close()
 	if w.before, err = w.openEarlier(ctx); err != nil {
 		return err
 	}

@@ -160,7 +160,7 @@ func (s *Store) rewrite(ctx context.Context, bucket *blob.Bucket, file File, id 
 	if err != nil {
 		return err
 	}
-	defer from.Close() //nolint:errcheck // it was only read
+	defer from.Close()
 	to, err := s.write(ctx, bucket, id, 0)
 	if err != nil {
 		return err

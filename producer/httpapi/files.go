@@ -204,7 +204,7 @@ func (a *API) getFileContent(ctx context.Context, input *fileInput) (*huma.Strea
 		return nil, a.fileFailure(file.ID, err)
 	}
 	return &huma.StreamResponse{Body: func(answer huma.Context) {
-		defer reader.Close() //nolint:errcheck // it was only read
+		defer reader.Close()
 		request, w := humago.Unwrap(answer)
 		header := w.Header()
 		header.Set("Content-Type", mediaBytes)

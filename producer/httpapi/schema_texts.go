@@ -54,7 +54,7 @@ var fieldTexts = map[string]map[string]string{
 		"metadata":    "The job's",
 	},
 	"Waiting": {
-		"reason": "scheduled, backoff, breaker_open, probe_out, ramp, cooldown, requests, tokens, permits, budget, attempt_open, paused, redis_away or given_back",
+		"reason": "scheduled, backoff, breaker_open, probe_out, ramp, cooldown, requests, tokens, permits, budget, attempt_open, paused, redis_away, given_back or unreadable",
 		"limit":  "Whose limit of requests, tokens or permits it is, or which budget is exhausted",
 		"cause":  "The class of the failure that opened a breaker",
 		"route":  "The nearest route, model@endpoint",

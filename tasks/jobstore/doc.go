@@ -55,6 +55,10 @@
 //	seq          the number of the latest attempt, over all runs
 //	a:<seq>      the ledger: one call, JSON (tasks.Attempt); its intent first, replaced by its end
 //
+// Where Config.Sealer has keys, the fields job, result, response, previous, metadata and last_error are sealed, each for
+// itself: {"sealed":"<key id>:<base64>"}, see package seal; and fingerprint is "<key id>:<HMAC>", so that it tells nobody
+// whether a guess at what was asked is right. All others are readable as they stand.
+//
 // An absent field is empty or zero. Times are RFC 3339 in UTC, those of the hash with three digits of milliseconds.
 // They are made by the clients, whose clocks are checked against the server's.
 //

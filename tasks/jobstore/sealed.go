@@ -21,7 +21,7 @@ const (
 
 var sealedFields = []string{fieldJob, fieldResult, fieldResponse, fieldPrevious, fieldMetadata, fieldLastError}
 
-// ErrUnreadable: a field of the record is sealed, and none of this process's keys opens it. Get and Start return it
+// ErrUnreadable says that a field of the record is sealed, and none of this process's keys opens it. Get and Start return it
 // beside a record that lacks those fields; status, run, times and the ledger are there.
 var ErrUnreadable = seal.ErrUnreadable
 

@@ -81,14 +81,14 @@ func TestRotation(t *testing.T) {
 	require.NoError(t, err)
 	opened, err := both.Open(name, "job", old)
 	require.NoError(t, err)
-	assert.Equal(t, text, opened)
+	assert.JSONEq(t, text, opened)
 
 	fresh, err := both.Seal(name, "job", text)
 	require.NoError(t, err)
 	assert.True(t, strings.HasPrefix(fresh, `{"sealed":"k2:`), "the first key seals")
 	opened, err = after.Open(name, "job", fresh)
 	require.NoError(t, err)
-	assert.Equal(t, text, opened)
+	assert.JSONEq(t, text, opened)
 
 	_, err = after.Open(name, "job", old)
 	require.ErrorIs(t, err, ErrUnreadable)
