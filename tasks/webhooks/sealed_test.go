@@ -25,7 +25,7 @@ func TestNothingPlainStandsOfASealedWebhook(t *testing.T) {
 	require.NoError(t, b.Create(t.Context(), w))
 	r := b.get(w.ID)
 	assert.Equal(t, w.To, r.To)
-	admission, err := b.Admit(t.Context(), r, "t1", limits)
+	admission, err := b.Admit(t.Context(), r, "t1", false, limits)
 	require.NoError(t, err)
 	_, err = b.Begin(t.Context(), r, limits)
 	require.NoError(t, err)
