@@ -32,7 +32,8 @@ func BenchmarkEnqueueToCall(b *testing.B) {
 		d.sim.ServeHTTP(w, r)
 	}))
 	b.Cleanup(provider.Close)
-	d.configure(provider.URL)
+	d.provider = provider.URL
+	d.configure()
 	d.producer = d.newProducer()
 	d.embedWorker(d.server.Addr)
 	var forebay []time.Duration

@@ -73,6 +73,7 @@ type deployment struct {
 	site      site
 	dir       string
 	binary    string
+	provider  string // its URL
 	redis     *redis.Client
 	server    *redistest.Server
 	sim       *simulator.Simulator
@@ -112,14 +113,15 @@ func deploy(t testing.TB, s site) *deployment {
 		_ = d.sim.Close()
 		provider.Close()
 	})
-	d.configure(provider.URL)
+	d.provider = provider.URL
+	d.configure()
 	d.producer = d.newProducer()
 	d.inspector = asynq.NewInspectorFromRedisClient(d.redis)
 	return d
 }
 
 // configure writes the shipped example with the simulated regions in the place of its endpoints.
-func (d *deployment) configure(provider string) {
+func (d *deployment) configure() {
 	text := fmt.Sprintf(`
 redis: {url: %q}
 worker: {slots: %d, drain_timeout: 10m}
@@ -129,7 +131,7 @@ endpoints:
 `, d.server.URL(), d.site.slots, threshold, recovery)
 	for i, region := range d.site.regions {
 		text += fmt.Sprintf("  %s: {account: sim, url: %q, region: %s, priority: %d, timeout: %s, tries: %d, auth: none, simulated: true%s}\n",
-			region.Name, provider+"/"+region.Name+"/v1", region.Name, i+1, d.site.callTimeout, max(3-i, 1), d.limitsOf(i))
+			region.Name, d.provider+"/"+region.Name+"/v1", region.Name, i+1, d.site.callTimeout, max(3-i, 1), d.limitsOf(i))
 	}
 	text += `
 models:
@@ -175,7 +177,7 @@ func (d *deployment) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// process is a worker that runs beside the test.
+// process is one of the program that runs beside the test.
 type process struct {
 	cmd   *exec.Cmd
 	log   *stream
@@ -183,18 +185,27 @@ type process struct {
 	err   error // once it has ended
 }
 
+// launch starts the program.
+func (d *deployment) launch(args ...string) (*process, error) {
+	p := &process{cmd: d.command(args...), log: &stream{}, ended: make(chan struct{})}
+	p.cmd.Stderr = p.log
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.ended)
+	}()
+	return p, nil
+}
+
 // startWorkers starts workers and waits until they take jobs.
 func (d *deployment) startWorkers(n int) []*process {
 	d.t.Helper()
 	var started []*process
 	for range n {
-		worker := &process{cmd: d.command("worker", "--log-format", "json"), log: &stream{}, ended: make(chan struct{})}
-		worker.cmd.Stderr = worker.log
-		require.NoError(d.t, worker.cmd.Start())
-		go func() {
-			worker.err = worker.cmd.Wait()
-			close(worker.ended)
-		}()
+		worker, err := d.launch("worker", "--log-format", "json")
+		require.NoError(d.t, err)
 		number := len(d.workers)
 		d.t.Cleanup(func() {
 			worker.kill()
