@@ -29,6 +29,23 @@ test: ## Run all tests under the race detector, installing what they need
 	@.ci/install-test-deps
 	CGO_ENABLED=1 $(TOOL) gotestsum --format pkgname -- -race -shuffle=on -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(PKG)
 
+# Of make chaos. A run prints its seed, and the command that repeats it.
+SEED ?=
+JOBS ?= 20000
+KILLS ?= 100
+REDIS_KILLS ?= 20
+EVERY_MS ?= 4000
+REDELIVERY_MS ?= 20000
+DISK_MB ?= 0
+CUT_KB ?= 0
+
+.PHONY: chaos
+chaos: ## Kill workers, schedulers, producers and Redis at random under load
+	@.ci/install-test-deps
+	FOREBAY_CHAOS_SEED=$(SEED) FOREBAY_CHAOS_JOBS=$(JOBS) FOREBAY_CHAOS_KILLS=$(KILLS) FOREBAY_CHAOS_REDIS_KILLS=$(REDIS_KILLS) \
+	FOREBAY_CHAOS_EVERY_MS=$(EVERY_MS) FOREBAY_CHAOS_REDELIVERY_MS=$(REDELIVERY_MS) FOREBAY_CHAOS_DISK_MB=$(DISK_MB) FOREBAY_CHAOS_CUT_KB=$(CUT_KB) \
+	$(GO) test -run='^TestChaos$$' -v -count=1 -timeout 60m .
+
 .PHONY: bench
 bench: ## Run the benchmarks
 	$(GO) test -run='^$$' -bench=. -benchmem -benchtime=$(BENCHTIME) $(PKG)
