@@ -3,6 +3,7 @@ package worker_test
 import (
 	"crypto/sha256"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -14,6 +15,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/seal"
+	"github.com/forebay-queue/forebay/tasks/webhooks"
 	"github.com/forebay-queue/forebay/worker"
 )
 
@@ -115,5 +117,26 @@ func TestSealedForeignTasksAreForgotten(t *testing.T) {
 		for id, status := range map[string]tasks.Status{"good": tasks.StatusSucceeded, "same": tasks.StatusSucceeded, "asynq-default-foreign": tasks.StatusFailed} {
 			assert.Equal(t, status, b.result(id).Status, id)
 		}
+	})
+}
+
+// A webhook that a worker has not the key of waits for one that has; neither is it sent nor given up.
+func TestAWebhookThatCannotBeReadGoesBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newHookBench(t, 1) // without keys
+		store, err := webhooks.New(webhooks.Config{Redis: b.redis, Sealer: sealer(t, "k1")})
+		require.NoError(t, err)
+		id := webhooks.ID("sealed")
+		require.NoError(t, store.Create(t.Context(), webhooks.Webhook{
+			ID: id, Event: tasks.EventTest, Tenant: "default", At: time.Now(), To: tasks.Webhook{URL: "http://good.example/x"},
+		}))
+		time.Sleep(5 * time.Minute)
+		record, err := store.Get(t.Context(), id, "")
+		require.NoError(t, err)
+		require.Equal(t, webhooks.Pending, record.State)
+		require.Equal(t, "unreadable", record.Waiting)
+		require.Zero(t, record.Attempts)
+		require.Empty(t, b.at("good.example"))
 	})
 }

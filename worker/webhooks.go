@@ -16,6 +16,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/failpoint"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
+	"github.com/forebay-queue/forebay/tasks/seal"
 	"github.com/forebay-queue/forebay/tasks/webhooks"
 	"github.com/forebay-queue/forebay/worker/internal/hooks"
 )
@@ -77,18 +78,28 @@ func (w *Worker) processWebhook(task *asynq.Task) (err error) {
 	}()
 	d := &hookDelivery{worker: w, limits: w.webhookLimits()}
 	d.record, err = w.store.Webhooks().Get(ctx, id, "")
+	unread := errors.Is(err, seal.ErrUnreadable)
 	switch {
 	case errors.Is(err, webhooks.ErrNotFound):
 		w.log.Warn().Str("webhook", id).Msg("a task without a webhook's record was taken out of the queue")
 		return fmt.Errorf("webhook %s has no record: %w", id, asynq.SkipRetry)
-	case err != nil:
+	case err != nil && !unread:
 		return d.failed(err)
 	case cycle != 0 && cycle != d.record.Cycle:
 		return nil // it was begun anew, and has another task
 	case d.record.State.Ended():
 		return d.handOver(ctx)
+	case unread:
+		return d.unread(ctx, err)
 	}
 	return d.work(ctx)
+}
+
+// unread leaves a webhook to a later delivery whose record, or whose job's, this worker has not the key of: another one may.
+func (d *hookDelivery) unread(ctx context.Context, cause error) error {
+	d.worker.log.Error().Err(cause).Str("webhook", d.record.ID).Dur("wait", unreadableWait).
+		Msg("a webhook cannot be opened; it goes back until its key is there")
+	return d.wait(ctx, reasonUnreadable, unreadableWait)
 }
 
 // work brings the webhook one step further.
@@ -189,6 +200,9 @@ func (d *hookDelivery) attempt(ctx context.Context, keys []string) error {
 	case errors.Is(err, errNoContent):
 		d.release()
 		return d.die(ctx, webhooks.ReasonNoContent)
+	case errors.Is(err, seal.ErrUnreadable):
+		d.release()
+		return d.unread(ctx, err)
 	case err != nil:
 		d.release()
 		return d.failed(err)
