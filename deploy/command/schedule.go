@@ -182,7 +182,7 @@ func newScheduleRunCommand(tenant *string) *cobra.Command {
 				return err
 			}
 			defer jobs.close()
-			entry, err := schedules.New(jobs.redis, jobs.keys).Get(cmd.Context(), *tenant, args[0])
+			entry, err := schedules.New(jobs.redis, jobs.keys, jobs.Sealer()).Get(cmd.Context(), *tenant, args[0])
 			if err != nil {
 				return err
 			}
@@ -233,7 +233,11 @@ func oneName(cmd *cobra.Command, args []string) error {
 
 func onSchedules(cmd *cobra.Command, do func(ctx context.Context, store *schedules.Store) error) error {
 	return onRedisOf(cmd, func(ctx context.Context, s *settings, client *redis.Client) error {
-		return do(ctx, schedules.New(client, keyspace.New(s.prefix)))
+		sealer, err := s.sealer()
+		if err != nil {
+			return err
+		}
+		return do(ctx, schedules.New(client, keyspace.New(s.prefix), sealer))
 	})
 }
 

@@ -70,7 +70,9 @@ Its job is checked now, and made at every tick, each tick once, by whichever sch
 	document.Paths[schedulePath].Put.RequestBody.Content = content(schemaOf[scheduleAsked](document.Components.Schemas))
 }
 
-func (a *API) schedules() *schedules.Store { return schedules.New(a.client.Redis(), a.client.Keys()) }
+func (a *API) schedules() *schedules.Store {
+	return schedules.New(a.client.Redis(), a.client.Keys(), a.client.Sealer())
+}
 
 // tenantOfSchedule is whose schedules a request is about; another tenant's are not there.
 func tenantOfSchedule(ctx context.Context, asked string, change bool) (string, error) {

@@ -73,7 +73,7 @@ func TestSchedulesThatCannotBe(t *testing.T) {
 		assertError(t, name, b.ask("PUT", "/v1/schedules/nightly", row[0], "X-Tenant", "acme"), row[1])
 	}
 	configured := schedules.Schedule{Name: "fixed", Tenant: "acme", Cron: "@daily", TimeZone: "UTC", Missed: schedules.Skip, Source: schedules.SourceConfig}
-	require.NoError(t, schedules.New(b.redis, keyspace.New("")).Put(t.Context(), configured))
+	require.NoError(t, schedules.New(b.redis, keyspace.New(""), nil).Put(t.Context(), configured))
 	assertError(t, "of the configuration", b.ask("PUT", "/v1/schedules/fixed", nightly, "X-Tenant", "acme"), "schedule_configured")
 	assertError(t, "of the configuration", b.ask("DELETE", "/v1/schedules/fixed", "", "X-Tenant", "acme"), "schedule_configured")
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/seal"
 )
 
 var (
@@ -38,12 +39,22 @@ const maxRereads = 10
 
 // Store reads and writes schedules. It may be used by any number of goroutines.
 type Store struct {
-	redis redis.UniversalClient
-	keys  keyspace.Keyspace
+	redis  redis.UniversalClient
+	keys   keyspace.Keyspace
+	sealer *seal.Sealer
 }
 
-// New returns a Store. It sends nothing yet.
-func New(client redis.UniversalClient, keys keyspace.Keyspace) *Store { return &Store{client, keys} }
+// New returns a Store, which seals the jobs of schedules where there is a Sealer. It sends nothing yet.
+func New(client redis.UniversalClient, keys keyspace.Keyspace, sealer *seal.Sealer) *Store {
+	return &Store{client, keys, sealer}
+}
+
+// kept is a schedule as Redis has it: its job may be sealed.
+type kept struct {
+	Schedule
+
+	Job json.RawMessage `json:"job"`
+}
 
 func (s *Schedule) field() string { return s.Tenant + "/" + s.Name }
 
@@ -65,9 +76,9 @@ func (s *Store) Put(ctx context.Context, schedule Schedule) error {
 	if count, err := s.redis.HLen(ctx, s.keys.Schedules()).Result(); err == nil && count >= Most && before.Name == "" {
 		return fmt.Errorf("schedule %s: there are %d schedules, which is the most", schedule.Name, count)
 	}
-	encoded, err := tasks.Encode(schedule)
+	encoded, err := s.encode(schedule)
 	if err != nil {
-		return fmt.Errorf("write schedule %s as JSON: %w", schedule.Name, err)
+		return fmt.Errorf("write schedule %s: %w", schedule.Name, err)
 	}
 	state, err := json.Marshal(State{LastTick: time.Now().UTC()})
 	if err != nil {
@@ -102,7 +113,7 @@ func (s *Store) Get(ctx context.Context, tenant, name string) (Entry, error) {
 	if err := entry.Err(); err != nil {
 		return Entry{}, fmt.Errorf("read schedule %.64s: %w", name, err)
 	}
-	read, err := parse(entry.Val(), state.Val())
+	read, err := s.parse(entry.Val(), state.Val())
 	if err != nil {
 		return Entry{}, fmt.Errorf("read schedule %.64s: %w", name, err)
 	}
@@ -119,7 +130,7 @@ func (s *Store) List(ctx context.Context, tenant string) ([]Entry, error) {
 	}
 	list, problems := []Entry{}, []error(nil)
 	for field, text := range entries.Val() {
-		read, err := parse(text, states.Val()[field])
+		read, err := s.parse(text, states.Val()[field])
 		switch {
 		case err != nil:
 			problems = append(problems, fmt.Errorf("read schedule %.130s: %w", field, err))
@@ -131,9 +142,29 @@ func (s *Store) List(ctx context.Context, tenant string) ([]Entry, error) {
 	return list, errors.Join(problems...)
 }
 
-func parse(entry, state string) (Entry, error) {
-	var read Entry
-	if err := json.Unmarshal([]byte(entry), &read.Schedule); err != nil {
+func (s *Store) encode(schedule Schedule) ([]byte, error) {
+	job, err := tasks.Encode(schedule.Job)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := s.sealer.Seal(s.keys.Schedules(), schedule.field(), string(job))
+	if err != nil {
+		return nil, err
+	}
+	return tasks.Encode(kept{schedule, json.RawMessage(sealed)})
+}
+
+func (s *Store) parse(entry, state string) (Entry, error) {
+	var written kept
+	if err := json.Unmarshal([]byte(entry), &written); err != nil {
+		return Entry{}, err
+	}
+	read := Entry{Schedule: written.Schedule}
+	job, err := s.sealer.Open(s.keys.Schedules(), read.field(), string(written.Job))
+	if err != nil {
+		return Entry{}, fmt.Errorf("its job: %w", err)
+	}
+	if err := json.Unmarshal([]byte(job), &read.Job); err != nil {
 		return Entry{}, err
 	}
 	if state != "" {

@@ -15,6 +15,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/redistest"
 	"github.com/forebay-queue/forebay/tasks/schedules"
+	"github.com/forebay-queue/forebay/tasks/seal"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -29,7 +30,7 @@ func everywhere(t *testing.T, test func(t *testing.T, store *schedules.Store, cl
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			client := start(t)
-			test(t, schedules.New(client, keyspace.New("")), client)
+			test(t, schedules.New(client, keyspace.New(""), nil), client)
 		})
 	}
 }
@@ -142,6 +143,29 @@ func TestWhatIsNoSchedule(t *testing.T) {
 		require.ErrorContains(t, err, "default/odd")
 		require.Len(t, list, 1)
 	})
+}
+
+// With keys nobody who reads Redis learns what a schedule asks for.
+func TestSealedSchedules(t *testing.T) {
+	t.Parallel()
+	client, server := redistest.Embedded(t)
+	plain := complete(t, func(s *schedules.Schedule) { s.Name, s.Job.Input = "plain", "before" })
+	require.NoError(t, schedules.New(client, keyspace.New(""), nil).Put(t.Context(), plain))
+	key, err := seal.ParseKey(seal.NewKey())
+	require.NoError(t, err)
+	sealer, err := seal.New(seal.Key{ID: "k1", Secret: key})
+	require.NoError(t, err)
+	store := schedules.New(client, keyspace.New(""), sealer)
+	planted := complete(t, func(s *schedules.Schedule) { s.Job.Input = "planted words" })
+	require.NoError(t, store.Put(t.Context(), planted))
+	require.NotContains(t, server.Dump(), "planted words")
+	list, err := store.List(t.Context(), "")
+	require.NoError(t, err)
+	require.Equal(t, []string{"planted words", "before"}, []string{list[0].Job.Input, list[1].Job.Input})
+
+	list, err = schedules.New(client, keyspace.New(""), nil).List(t.Context(), "")
+	require.ErrorIs(t, err, seal.ErrUnreadable)
+	require.Len(t, list, 1, "and hides no other")
 }
 
 func TestTheScriptKeepsItsForm(t *testing.T) {

@@ -63,7 +63,7 @@ type Ticker struct {
 // New returns a Ticker that has sent nothing yet.
 func New(config Config) *Ticker {
 	return &Ticker{
-		config: config, schedules: schedules.New(config.Redis, config.Store.Keys()),
+		config: config, schedules: schedules.New(config.Redis, config.Store.Keys(), config.Store.Sealer()),
 		queue: asynq.NewClientFromRedisClient(config.Redis),
 	}
 }

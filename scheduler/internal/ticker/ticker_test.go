@@ -59,7 +59,7 @@ func inBubble(t *testing.T, test func(b bundle)) {
 			TaskTypes:    map[string]*catalog.TaskType{"fast_summary": {Model: "small"}},
 		}
 		require.NoError(t, known.Validate())
-		test(bundle{t, client, store, schedules.New(client, store.Keys()), known})
+		test(bundle{t, client, store, schedules.New(client, store.Keys(), nil), known})
 	})
 }
 
