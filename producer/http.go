@@ -236,6 +236,26 @@ func (c *HTTPClient) Reopen(ctx context.Context, id string) (tasks.Result, error
 	return c.job(ctx, id, request{method: http.MethodPost, path: "/retry"})
 }
 
+// ReopenRun runs a job again whose run is the given one, as Client.ReopenRun does. It is not sent again when its answer
+// is lost.
+func (c *HTTPClient) ReopenRun(ctx context.Context, id string, run int) (tasks.Result, error) {
+	return c.job(ctx, id, request{method: http.MethodPost, path: "/retry", query: runQuery(run)})
+}
+
+// Discard deletes all that is kept of a job which has ended, as Client.Discard does. It is not sent again when its answer
+// is lost: Get tells whether the job is still there.
+func (c *HTTPClient) Discard(ctx context.Context, id string, run int) error {
+	_, err := c.job(ctx, id, request{method: http.MethodPost, path: "/discard", query: runQuery(run)})
+	return err
+}
+
+func runQuery(run int) url.Values {
+	if run == 0 {
+		return nil
+	}
+	return url.Values{"run": {fmt.Sprint(run)}}
+}
+
 func (c *HTTPClient) job(ctx context.Context, id string, r request) (tasks.Result, error) {
 	if err := checkID(id); err != nil {
 		return tasks.Result{}, err

@@ -57,6 +57,8 @@ func (e *HTTPError) Unwrap() error {
 		return ErrNotEnded
 	case "succeeded":
 		return ErrSucceeded
+	case "stale_run":
+		return ErrStaleRun
 	case "refused":
 		return ErrRefused
 	}

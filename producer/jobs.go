@@ -22,6 +22,10 @@ type Jobs interface {
 	Cancel(ctx context.Context, id string) (tasks.Result, error)
 	// Reopen runs a job again that failed, was cancelled or expired.
 	Reopen(ctx context.Context, id string) (tasks.Result, error)
+	// ReopenRun is Reopen while the job's run is the given one, as a list has shown it; else it is ErrStaleRun.
+	ReopenRun(ctx context.Context, id string, run int) (tasks.Result, error)
+	// Discard deletes all that is kept of a job which has ended; with a run that is not 0, while that is the job's.
+	Discard(ctx context.Context, id string, run int) error
 	// List reads a part of the jobs that a filter means.
 	List(ctx context.Context, filter Filter, cursor string, limit int) (Page, error)
 	// Group counts the jobs that a filter means.

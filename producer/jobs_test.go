@@ -134,6 +134,20 @@ func TestEveryWayWaitsCancelsAndReopens(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 2, result.Run)
 		require.Equal(t, tasks.StatusQueued, result.Status)
+
+		_, err = jobs.ReopenRun(t.Context(), "b", 1)
+		require.ErrorIs(t, err, producer.ErrStaleRun)
+		require.ErrorIs(t, jobs.Discard(t.Context(), "b", 1), producer.ErrStaleRun)
+		require.ErrorIs(t, jobs.Discard(t.Context(), "b", 0), producer.ErrNotEnded)
+		b.work(t, "b", tasks.StatusFailed)
+		result, err = jobs.ReopenRun(t.Context(), "b", 2)
+		require.NoError(t, err)
+		require.Equal(t, 3, result.Run)
+		b.work(t, "b", tasks.StatusFailed)
+		require.NoError(t, jobs.Discard(t.Context(), "b", 3))
+		require.ErrorIs(t, jobs.Discard(t.Context(), "b", 0), producer.ErrNotFound)
+		_, err = jobs.Get(t.Context(), "b")
+		require.ErrorIs(t, err, producer.ErrNotFound)
 	})
 }
 

@@ -2,9 +2,9 @@
 //
 // Any number of Schedulers may run; one of them leads and acts, the others wait to take over: within seconds when the
 // leader dies, at once when it leaves. The leader runs the reconciler, which mends what asynq cannot: deliveries of dead
-// workers, half-written states, jobs without a task, jobs past their deadline, batches that did not learn of an end; and
-// where it has a catalog, it has the endpoints probed, publishes which one each tier asks first, and makes the jobs of
-// schedules.
+// workers, half-written states, jobs without a task, jobs past their deadline, batches that did not learn of an end; it
+// tells of dead letters that become many or old; and where it has a catalog, it has the endpoints probed, publishes which
+// one each tier asks first, and makes the jobs of schedules.
 package scheduler
 
 import (
@@ -19,6 +19,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
+	"github.com/forebay-queue/forebay/scheduler/internal/deadletters"
 	"github.com/forebay-queue/forebay/scheduler/internal/health"
 	"github.com/forebay-queue/forebay/scheduler/internal/keeper"
 	"github.com/forebay-queue/forebay/scheduler/internal/leader"
@@ -189,6 +190,7 @@ func (s *Scheduler) lead(ctx context.Context, term *leader.Term) {
 		parts.Go(func() { s.config.ticker(s.store, term).Run(ctx) })
 	}
 	parts.Go(func() { keeper.New(s.store, term, s.log).Run(ctx) })
+	parts.Go(func() { s.deadLetters(term).Run(ctx) })
 	mending, err := reconciler.New(reconciler.Config{Redis: s.redis, Store: s.store, Term: term, Log: s.log})
 	if err != nil {
 		s.log.Error().Err(err).Msg("nothing is mended")
@@ -196,6 +198,14 @@ func (s *Scheduler) lead(ctx context.Context, term *leader.Term) {
 		return
 	}
 	mending.Run(ctx)
+}
+
+// deadLetters is what watches them in one term.
+func (s *Scheduler) deadLetters(term *leader.Term) *deadletters.Watch {
+	return deadletters.New(deadletters.Config{
+		Redis: s.redis, Keys: s.store.Keys(), Term: term, Log: s.log,
+		Count: map[string]func(context.Context) (jobstore.Dead, error){"jobs": s.store.Dead},
+	})
 }
 
 // checkClock refuses to work with a clock far from Redis's.

@@ -93,23 +93,12 @@ func whyOpen(e endpointStatus) (why, hint string) {
 }
 
 func examineDead(ctx context.Context, client *redis.Client, s *settings) ([]finding, error) {
-	keys, pipe := keyspace.New(s.prefix), client.Pipeline()
-	counts := make([]*redis.IntCmd, keyspace.IndexShards)
-	for shard := range counts {
-		counts[shard] = pipe.ZCard(ctx, keys.Index(shard, "dead"))
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, fmt.Errorf("count the dead jobs in Redis: %w", err)
-	}
-	var dead int64
-	for _, count := range counts {
-		dead += count.Val()
-	}
-	if dead == 0 {
-		return nil, nil
+	dead, err := readDead(ctx, client, s.prefix)
+	if err != nil || dead.Jobs.Count == 0 {
+		return nil, err
 	}
 	return []finding{{
-		Code: codeDeadJobs, Level: levelWarning, Subject: "jobs", Message: plural(int(dead), "job") + " failed for good and were not opened again",
-		Hint: "`forebay get ID` says why; the workers' logs have the ids",
+		Code: codeDeadJobs, Level: levelWarning, Subject: "jobs", Message: plural(dead.Jobs.Count, "job") + " failed for good and were not opened again",
+		Hint: "`forebay jobs list --status failed` says why; `forebay jobs retry` or `discard` decides",
 	}}, nil
 }

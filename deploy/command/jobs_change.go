@@ -55,6 +55,7 @@ func newRetryCommand() *cobra.Command {
 next run at once, with all its retries; what its earlier runs cost still counts, and their results are kept in its
 record. A job that has succeeded is never run again. Others may do the same at the same time: each job is run once.`,
 		Example: `  forebay jobs retry invoice-17
+  forebay jobs retry --batch batch_0198f... --class unavailable
   forebay jobs retry --status failed --code no_route --newer-than 2h --dry-run`,
 	}
 	return withJobsToChange(cmd, change{

@@ -14,14 +14,14 @@ import (
 
 // filterFlags say which jobs a command is about.
 type filterFlags struct {
-	statuses, taskTypes, codes []string
-	tenant, text, batch        string
-	since, until               string
-	olderThan, newerThan       time.Duration
+	statuses, taskTypes, codes, classes []string
+	tenant, text, batch                 string
+	since, until                        string
+	olderThan, newerThan                time.Duration
 }
 
 // filterNames are the flags that choose among jobs.
-var filterNames = []string{"status", "task-type", "tenant", "code", "older-than", "newer-than", "since", "until", "text", "batch"}
+var filterNames = []string{"status", "task-type", "tenant", "code", "class", "older-than", "newer-than", "since", "until", "text", "batch"}
 
 func (f *filterFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
@@ -29,6 +29,7 @@ func (f *filterFlags) add(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.taskTypes, "task-type", nil, "task `type`, "+envelope.Adhoc+" for jobs without one; may be several")
 	flags.StringVar(&f.tenant, "tenant", "", "whose jobs they are")
 	flags.StringSliceVar(&f.codes, "code", nil, "`code` or class of the job's error; may be several")
+	flags.StringSliceVar(&f.classes, "class", nil, "`class` of the job's error, such as unavailable; may be several, and stands beside --code for either")
 	flags.DurationVar(&f.olderThan, "older-than", 0, "ended, or accepted while open, at least so long ago, such as 1h")
 	flags.DurationVar(&f.newerThan, "newer-than", 0, "ended, or accepted while open, within so long, such as 30m")
 	flags.StringVar(&f.since, "since", "", "ended, or accepted while open, at this `time` or later, such as 2026-12-31T08:00:00Z")
@@ -44,12 +45,19 @@ func (f *filterFlags) given(cmd *cobra.Command) bool {
 
 // filter reads the flags.
 func (f *filterFlags) filter(cmd *cobra.Command, now time.Time) (producer.Filter, error) {
-	filter := producer.Filter{TaskTypes: f.taskTypes, Tenant: f.tenant, Codes: f.codes, Text: f.text, Batch: f.batch}
+	filter := producer.Filter{
+		TaskTypes: f.taskTypes, Tenant: f.tenant, Codes: slices.Concat(f.codes, f.classes), Text: f.text, Batch: f.batch,
+	}
 	for _, name := range f.statuses {
 		if !slices.Contains(jobStatuses, name) {
 			return filter, refuseUsage(cmd, "%s", unknownName("status", name, jobStatuses))
 		}
 		filter.Statuses = append(filter.Statuses, tasks.Status(name))
+	}
+	for _, name := range f.classes {
+		if known := classNames(); !slices.Contains(known, name) {
+			return filter, refuseUsage(cmd, "%s", unknownName("class", name, known))
+		}
 	}
 	if f.batch != "" && !tasks.ValidID(f.batch) {
 		return filter, refuseUsage(cmd, "--batch: %.140q is no batch's id; `forebay batch list` shows them", f.batch)
@@ -68,6 +76,14 @@ func (f *filterFlags) filter(cmd *cobra.Command, now time.Time) (producer.Filter
 }
 
 var jobStatuses = []string{"queued", "running", "retrying", "succeeded", "failed", "cancelled", "expired"}
+
+func classNames() []string {
+	var names []string
+	for _, class := range tasks.Classes() {
+		names = append(names, string(class))
+	}
+	return names
+}
 
 // bound reads one end of a span, which is a time, or so long ago.
 func bound(cmd *cobra.Command, name, text, agoName string, ago time.Duration, now time.Time) (time.Time, error) {

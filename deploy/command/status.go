@@ -27,6 +27,8 @@ type statusReply struct {
 	PausedTaskTypes []string `json:"paused_task_types"`
 	// Waiting is what open jobs wait for.
 	Waiting waitsStatus `json:"waiting"`
+	// DeadLetters is what has failed and waits for somebody to retry or discard it.
+	DeadLetters deadStatus `json:"dead_letters"`
 	// Endpoints is absent without a configuration, which alone knows them.
 	Endpoints []endpointStatus `json:"endpoints,omitempty"`
 	// Budget is how today's stands, absent as the endpoints are.
@@ -82,6 +84,9 @@ func readStatus(ctx context.Context, d deployment) (statusReply, error) {
 	if reply.Waiting, err = readWaits(ctx, client, d.prefix); err != nil {
 		return reply, err
 	}
+	if reply.DeadLetters, err = readDead(ctx, client, d.prefix); err != nil {
+		return reply, err
+	}
 	if d.catalog != nil {
 		if reply.Endpoints, err = readEndpoints(ctx, client, keys, d.catalog); err != nil {
 			return reply, err
@@ -123,6 +128,9 @@ func printStatus(out io.Writer, reply statusReply, now time.Time) error {
 		return err
 	}
 	if err := printWaits(out, reply.Waiting, now); err != nil {
+		return err
+	}
+	if err := printDead(out, reply.DeadLetters, now); err != nil {
 		return err
 	}
 	if reply.Endpoints == nil {

@@ -177,6 +177,8 @@ func failure(id string, err error) *apiError {
 		return errNoJob(id)
 	case errors.Is(err, producer.ErrNotEnded):
 		return &apiError{status: http.StatusConflict, code: "not_ended", param: "id", message: "job " + id + " has not ended; wait for it or cancel it first"}
+	case errors.Is(err, producer.ErrStaleRun):
+		return &apiError{status: http.StatusConflict, code: "stale_run", param: "run", message: "job " + id + " was run again since that run; look at it again"}
 	case errors.Is(err, producer.ErrRefused):
 		return &apiError{status: http.StatusConflict, code: "refused", param: "id", message: "job " + id + " was refused and never accepted; send it again, corrected, under the same id"}
 	case errors.Is(err, producer.ErrSucceeded):

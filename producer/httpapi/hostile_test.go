@@ -162,7 +162,7 @@ func TestTenantsAreApart(t *testing.T) {
 	require.Equal(t, 201, b.ask("POST", "/v1/jobs", withID("named"), "X-Tenant", "acme").Code)
 
 	for _, row := range []struct{ method, path string }{
-		{"GET", ""}, {"GET", "?wait=1s"}, {"GET", "/events"}, {"DELETE", ""}, {"POST", "/retry"},
+		{"GET", ""}, {"GET", "?wait=1s"}, {"GET", "/events"}, {"DELETE", ""}, {"POST", "/retry"}, {"POST", "/discard"},
 	} {
 		for _, id := range []string{"theirs", "ended"} {
 			there := b.ask(row.method, "/v1/jobs/"+id+row.path, "", other...)
@@ -218,7 +218,11 @@ func TestReadersChangeNothing(t *testing.T) {
 	reads := []string{"X-Tenant", "acme", "X-Reads", "1"}
 	require.Equal(t, 201, b.ask("POST", "/v1/jobs", withID("a"), "X-Tenant", "acme").Code)
 	for _, row := range [][3]string{
-		{"POST", "/v1/jobs", summary}, {"POST", "/v1/jobs", "[" + summary + "]"}, {"DELETE", "/v1/jobs/a", ""}, {"POST", "/v1/jobs/a/retry", ""},
+		{"POST", "/v1/jobs", summary},
+		{"POST", "/v1/jobs", "[" + summary + "]"},
+		{"DELETE", "/v1/jobs/a", ""},
+		{"POST", "/v1/jobs/a/retry", ""},
+		{"POST", "/v1/jobs/a/discard", ""},
 	} {
 		answer := b.ask(row[0], row[1], row[2], reads...)
 		require.Equal(t, 403, answer.Code, row)

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strconv"
@@ -11,6 +12,11 @@ import (
 
 type jobInput struct {
 	ID string `path:"id" maxLength:"4096" doc:"The job's id"`
+}
+
+type runInput struct {
+	ID  string `path:"id" maxLength:"4096" doc:"The job's id"`
+	Run int    `query:"run" minimum:"1" doc:"Only while this is the job's run, as a list or a result has shown it; one that was run again since is 409"`
 }
 
 type waitInput struct {
@@ -99,11 +105,27 @@ func (a *API) cancelJob(ctx context.Context, input *jobInput) (*jobOutput, error
 }
 
 // retryJob runs a job again that has ended without success.
-func (a *API) retryJob(ctx context.Context, input *jobInput) (*jobOutput, error) {
+func (a *API) retryJob(ctx context.Context, input *runInput) (*jobOutput, error) {
 	if err := takeJobs(ctx, 1); err != nil {
 		return nil, err
 	}
-	return a.change(ctx, input.ID, a.client.Reopen)
+	return a.change(ctx, input.ID, func(ctx context.Context, id string) (tasks.Result, error) {
+		if input.Run == 0 {
+			return a.client.Reopen(ctx, id)
+		}
+		return a.client.ReopenRun(ctx, id, input.Run)
+	})
+}
+
+// discardJob deletes the record of a job that has ended, and answers what it was.
+func (a *API) discardJob(ctx context.Context, input *runInput) (*jobOutput, error) {
+	result, err := a.read(ctx, input.ID)
+	if err != nil {
+		return nil, err
+	}
+	return a.change(ctx, input.ID, func(ctx context.Context, id string) (tasks.Result, error) {
+		return result, a.client.Discard(ctx, id, cmp.Or(input.Run, result.Run)) // what is answered is what has gone
+	})
 }
 
 func (a *API) change(ctx context.Context, id string, change func(context.Context, string) (tasks.Result, error)) (*jobOutput, error) {

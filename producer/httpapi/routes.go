@@ -111,7 +111,11 @@ With wait it is answered as soon as the job has ended; waiting costs nothing.`, 
 A job that waits ends at once, as cancelled. One that runs is ended by its worker, is answered as running, and may still
 succeed if its answer is on its way. One that has ended is answered as it stands.`, 400, 403, 404, 503), a.cancelJob)
 	huma.Register(api, operation(http.MethodPost, jobPath+"/retry", "retryJob", groupJobs, "Run a job again that has ended without success", `
-The job is queued anew with all its retries. What its earlier runs cost still counts.`, 400, 403, 404, 409, 503), a.retryJob)
+The job is queued anew with all its retries. What its earlier runs cost still counts. With run it is only while that is
+the job's, so that any number of people who have seen the same list run it once.`, 400, 403, 404, 409, 503), a.retryJob)
+	huma.Register(api, operation(http.MethodPost, jobPath+"/discard", "discardJob", groupJobs, "Delete the record of a job that has ended", `
+All that is kept of it is deleted, its answer included, and its id is free. It is answered as it was. One that has not ended
+is cancelled first.`, 400, 403, 404, 409, 503), a.discardJob)
 	link := operation(http.MethodGet, resultPath, "getLinkedResult", groupJobs, "The result of a job that a webhook links to", `
 A webhook whose result is too large to be sent links to it here. The link needs no key, is of one run of one job, and
 expires.`, 400, 403, 404, 503)

@@ -19,10 +19,14 @@ const Most = 10_000
 func Publish(ctx context.Context, client redis.UniversalClient, keys keyspace.Keyspace, kind string, pairs ...any) error {
 	err := client.XAdd(ctx, &redis.XAddArgs{
 		Stream: keys.Events(), MaxLen: Most, Approx: true,
-		Values: append([]any{"type", kind, "at", time.Now().UTC().Format(time.RFC3339)}, pairs...),
+		Values: fields(kind, pairs),
 	}).Err()
 	if err != nil {
 		return fmt.Errorf("write the event %s to Redis: %w", kind, err)
 	}
 	return nil
+}
+
+func fields(kind string, pairs []any) []any {
+	return append([]any{"type", kind, "at", time.Now().UTC().Format(time.RFC3339)}, pairs...)
 }

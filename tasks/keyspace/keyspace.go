@@ -98,6 +98,9 @@ func (k Keyspace) BudgetHolds() string { return k.budget() + "holds" }
 // Events is what operators are to know: a capped stream.
 func (k Keyspace) Events() string { return k.prefix + "events" }
 
+// EventLevels is where stands what operators are told of in steps, in the slot of Events: a hash.
+func (k Keyspace) EventLevels() string { return "{" + k.Events() + "}:levels" }
+
 // Batch is what is known of a batch: a hash.
 func (k Keyspace) Batch(id string) string { return k.prefix + "{batch:" + id + "}" }
 

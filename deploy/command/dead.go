@@ -1,0 +1,40 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/forebay-queue/forebay/tasks/jobstore"
+)
+
+// deadStatus is what has failed and waits for somebody to retry or discard it.
+type deadStatus struct {
+	Jobs jobstore.Dead `json:"jobs"`
+}
+
+func readDead(ctx context.Context, client redis.UniversalClient, prefix string) (deadStatus, error) {
+	store, err := jobstore.New(jobstore.Config{Redis: client, Prefix: prefix})
+	if err != nil {
+		return deadStatus{}, err
+	}
+	defer func() { _ = store.Close() }() // it ends its waits, of which there is none
+	var status deadStatus
+	status.Jobs, err = store.Dead(ctx)
+	return status, err
+}
+
+// printDead prints nothing where nothing is dead.
+func printDead(out io.Writer, dead deadStatus, now time.Time) error {
+	if dead.Jobs.Count == 0 {
+		return nil
+	}
+	fmt.Fprintln(out)
+	list := table(out)
+	row(list, "DEAD LETTERS", "COUNT", "OLDEST", "LOOK AT THEM WITH")
+	row(list, "jobs", dead.Jobs.Count, clock(*dead.Jobs.OldestAt, now), "forebay jobs list --status failed")
+	return list.Flush()
+}
