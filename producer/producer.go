@@ -147,11 +147,17 @@ func (c *Client) read(ctx context.Context, id string, read func(context.Context,
 	if err := checkID(id); err != nil {
 		return tasks.Result{}, err
 	}
-	record, err := within(ctx, func() (*jobstore.Record, error) { return read(ctx, id) })
+	result, err := within(ctx, func() (tasks.Result, error) {
+		record, err := read(ctx, id)
+		if err != nil {
+			return tasks.Result{}, err
+		}
+		return c.ResultOf(ctx, record)
+	})
 	if err != nil {
 		return tasks.Result{}, named(id, err)
 	}
-	return record.Result(), nil
+	return result, nil
 }
 
 // Cancel ends a job that waits at once, as cancelled. A job that runs is ended by its worker: Cancel returns without

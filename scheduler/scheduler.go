@@ -204,7 +204,9 @@ func (s *Scheduler) lead(ctx context.Context, term *leader.Term) {
 func (s *Scheduler) deadLetters(term *leader.Term) *deadletters.Watch {
 	return deadletters.New(deadletters.Config{
 		Redis: s.redis, Keys: s.store.Keys(), Term: term, Log: s.log,
-		Count: map[string]func(context.Context) (jobstore.Dead, error){"jobs": s.store.Dead},
+		Count: map[string]func(context.Context) (jobstore.Dead, error){
+			"jobs": s.store.Dead, "webhooks": s.store.DeadWebhooks,
+		},
 	})
 }
 

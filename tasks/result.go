@@ -36,6 +36,10 @@ type Result struct {
 	// Error says why the job did not succeed, or, while it is retrying, why its last delivery failed.
 	Error *Failure `json:"error,omitempty"`
 
+	// Webhooks are how those stand that tell of the ends of the job's last ten runs, for whoever asks for the job; a webhook
+	// itself, a reply stream and the record have none.
+	Webhooks []WebhookStatus `json:"webhooks,omitempty"`
+
 	CreatedAt  *time.Time `json:"created_at,omitempty"`
 	StartedAt  *time.Time `json:"started_at,omitempty"`
 	FinishedAt *time.Time `json:"finished_at,omitempty"`

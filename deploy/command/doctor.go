@@ -59,6 +59,7 @@ const (
 	codeTaskTypePaused = "task_type_paused" // warning
 	codeBreakerOpen    = "breaker_open"     // warning
 	codeDeadJobs       = "dead_jobs"        // warning
+	codeDeadWebhooks   = "dead_webhooks"    // warning
 )
 
 // finding is one thing that was looked at.

@@ -94,11 +94,21 @@ func whyOpen(e endpointStatus) (why, hint string) {
 
 func examineDead(ctx context.Context, client *redis.Client, s *settings) ([]finding, error) {
 	dead, err := readDead(ctx, client, s.prefix)
-	if err != nil || dead.Jobs.Count == 0 {
+	if err != nil {
 		return nil, err
 	}
-	return []finding{{
-		Code: codeDeadJobs, Level: levelWarning, Subject: "jobs", Message: plural(dead.Jobs.Count, "job") + " failed for good and were not opened again",
-		Hint: "`forebay jobs list --status failed` says why; `forebay jobs retry` or `discard` decides",
-	}}, nil
+	var findings []finding
+	if dead.Jobs.Count > 0 {
+		findings = append(findings, finding{
+			Code: codeDeadJobs, Level: levelWarning, Subject: "jobs", Message: plural(dead.Jobs.Count, "job") + " failed for good and were not opened again",
+			Hint: "`forebay jobs list --status failed` says why; `forebay jobs retry` or `discard` decides",
+		})
+	}
+	if dead.Webhooks.Count > 0 {
+		findings = append(findings, finding{
+			Code: codeDeadWebhooks, Level: levelWarning, Subject: "webhooks", Message: plural(dead.Webhooks.Count, "webhook") + " were given up",
+			Hint: "`forebay webhooks list --state dead` says why; `forebay webhooks redeliver` or `discard` decides",
+		})
+	}
+	return findings, nil
 }

@@ -4,27 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks"
-)
-
-const (
-	// unasked is how many jobs are changed by a filter without --yes.
-	unasked = 100
-	// changesAtOnce is how many jobs are changed at a time.
-	changesAtOnce = 32
-	// progressEvery is how often it is said how far a change of many has come.
-	progressEvery = 2 * time.Second
-	// toldProblems is how many different jobs' errors are told.
-	toldProblems = 5
 )
 
 // change is what `forebay jobs retry` and `discard` do with jobs.
@@ -37,14 +25,6 @@ type change struct {
 	usual []tasks.Status
 	// one does it to a job, if its run is still the given one; 0 is any.
 	one func(ctx context.Context, jobs *jobsClient, id string, run int) error
-}
-
-// changeReply is what they print with --json.
-type changeReply struct {
-	Jobs      int  `json:"jobs"`
-	LeftAlone int  `json:"left_alone"`
-	Failed    int  `json:"failed"`
-	DryRun    bool `json:"dry_run,omitempty"`
 }
 
 func newRetryCommand() *cobra.Command {
@@ -93,43 +73,46 @@ be undone, and their ids are free afterwards. A job that has not ended is cancel
 
 func withJobsToChange(cmd *cobra.Command, c change) *cobra.Command {
 	var flags filterFlags
-	var yes, dryRun bool
-	var limit int
+	var bulk manyFlags
 	flags.add(cmd)
-	cmd.Flags().BoolVar(&yes, "yes", false, fmt.Sprintf("do it to more than %d jobs, or without any filter but the status", unasked))
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "list the jobs and change nothing")
-	cmd.Flags().IntVar(&limit, "limit", 0, "how many at most (default: all)")
-	cmd.Args = cobra.ArbitraryArgs
+	bulk.add(cmd, "job", "without any filter but the status")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		given := flags.given(cmd)
-		switch {
-		case len(args) > 0 && (given || limit != 0 || dryRun):
-			return refuseUsage(cmd, "give the ids of jobs, or a filter, not both; --limit and --dry-run belong to a filter")
-		case len(args) == 0 && !given:
-			return refuseUsage(cmd, "give the ids of jobs, or which are meant, such as --status failed")
-		case limit < 0:
-			return refuseUsage(cmd, "--limit must be at least 1")
-		case len(args) > 0:
-			return withJobs(cmd, func(jobs *jobsClient) error { return c.named(cmd, jobs, args) })
+		if err := bulk.check(cmd, "job", "--status failed", args, flags.given(cmd)); err != nil {
+			return err
+		}
+		if len(args) > 0 {
+			return withJobs(cmd, func(jobs *jobsClient) error { return c.many(jobs).named(cmd, args) })
 		}
 		filter, err := c.filter(cmd, flags)
 		if err != nil {
 			return err
 		}
 		return withJobs(cmd, func(jobs *jobsClient) error {
-			selected := &selection{jobs: jobs, filter: filter, limit: limit}
-			if dryRun {
+			selected := &selection{jobs: jobs, filter: filter, limit: bulk.limit}
+			if bulk.dryRun {
 				return selected.list(cmd)
 			}
-			if !yes {
-				if err := selected.few(cmd, flags, c.done); err != nil {
+			of := selected.chosen(cmd, flags)
+			if !bulk.yes {
+				if err := c.many(jobs).few(cmd, of); err != nil {
 					return err
 				}
 			}
-			return c.filtered(cmd, jobs, selected)
+			return c.many(jobs).change(cmd, of)
 		})
 	}
 	return cmd
+}
+
+func (c change) many(jobs *jobsClient) many {
+	return many{
+		noun: "job", done: c.done,
+		one: func(ctx context.Context, of item) error { return c.one(ctx, jobs, of.id, of.run) },
+		overtaken: func(err error) bool {
+			return errors.Is(err, producer.ErrStaleRun) || errors.Is(err, producer.ErrNotEnded) || errors.Is(err, producer.ErrNotFound) ||
+				errors.Is(err, producer.ErrSucceeded)
+		},
+	}
 }
 
 // filter is that of the flags, with the statuses that the change can be made to.
@@ -153,111 +136,6 @@ func (c change) filter(cmd *cobra.Command, flags filterFlags) (producer.Filter, 
 	return filter, nil
 }
 
-// named changes the jobs whose ids are given. Each that cannot be is told with its reason.
-func (c change) named(cmd *cobra.Command, jobs *jobsClient, ids []string) error {
-	var problems []error
-	changed := 0
-	for _, id := range ids {
-		if err := c.one(cmd.Context(), jobs, id, 0); err != nil {
-			problems = append(problems, err)
-			continue
-		}
-		changed++
-		if !wantsJSON(cmd) {
-			fmt.Fprintf(cmd.OutOrStdout(), "job %s is %s\n", id, c.done)
-		}
-	}
-	if wantsJSON(cmd) {
-		problems = append(problems, printJSON(cmd, changeReply{Jobs: changed, Failed: len(problems)}))
-	}
-	return errors.Join(problems...)
-}
-
-// progress counts what a change of many has come to.
-type progress struct {
-	mu       sync.Mutex
-	reply    changeReply
-	problems []error
-}
-
-func (p *progress) note(err error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch {
-	case err == nil:
-		p.reply.Jobs++
-	case errors.Is(err, producer.ErrStaleRun), errors.Is(err, producer.ErrNotEnded), errors.Is(err, producer.ErrNotFound),
-		errors.Is(err, producer.ErrSucceeded):
-		p.reply.LeftAlone++ // somebody else was faster
-	default:
-		if p.reply.Failed++; len(p.problems) < toldProblems {
-			p.problems = append(p.problems, err)
-		}
-	}
-}
-
-func (p *progress) text(done string) string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	text := fmt.Sprintf("%s %s", plural(p.reply.Jobs, "job"), done)
-	if p.reply.LeftAlone > 0 {
-		text += fmt.Sprintf(", %d left alone, as others have changed them meanwhile", p.reply.LeftAlone)
-	}
-	if p.reply.Failed > 0 {
-		text += fmt.Sprintf(", %d could not be", p.reply.Failed)
-	}
-	return text
-}
-
-// filtered changes what was selected.
-func (c change) filtered(cmd *cobra.Command, jobs *jobsClient, selected *selection) error {
-	var p progress
-	told := make(chan struct{})
-	ticker := time.NewTicker(progressEvery)
-	ctx, stop := context.WithCancel(cmd.Context())
-	go func() {
-		defer close(told)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ticker.C:
-				fmt.Fprintln(cmd.ErrOrStderr(), "forebay:", p.text(c.done)+" so far")
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	var group errgroup.Group
-	group.SetLimit(changesAtOnce)
-	var failed error
-	for row, err := range selected.rows(ctx) {
-		if err == nil {
-			err = ctx.Err() // what a signal has ended begins no further job
-		}
-		if err != nil {
-			failed = err
-			break
-		}
-		group.Go(func() error {
-			p.note(c.one(context.WithoutCancel(ctx), jobs, row.ID, row.Run))
-			return nil
-		})
-	}
-	_ = group.Wait() // errors are noted
-	stop()
-	<-told
-	var err error
-	if wantsJSON(cmd) {
-		err = printJSON(cmd, p.reply)
-	} else {
-		_, err = fmt.Fprintln(cmd.OutOrStdout(), p.text(c.done))
-	}
-	if cmd.Context().Err() != nil {
-		failed = fmt.Errorf("interrupted; the same command goes on with the others")
-	}
-	return errors.Join(append(p.problems, failed, err)...)
-}
-
 // selection is the jobs that a filter means, up to a limit.
 type selection struct {
 	jobs   *jobsClient
@@ -265,39 +143,33 @@ type selection struct {
 	limit  int
 }
 
-func (s *selection) rows(ctx context.Context) func(yield func(producer.Row, error) bool) {
-	return func(yield func(producer.Row, error) bool) {
-		given := 0
-		for row, err := range s.jobs.rows(ctx, s.filter) {
-			if s.limit > 0 && given == s.limit || !yield(row, err) {
-				return
-			}
-			given++
-		}
-	}
+func (s *selection) rows(ctx context.Context) iter.Seq2[producer.Row, error] {
+	return upTo(s.limit, s.jobs.rows(ctx, s.filter))
 }
 
-// few refuses to go on without --yes where the selection is large, or everything of a status.
-func (s *selection) few(cmd *cobra.Command, flags filterFlags, done string) error {
+// chosen are they for a change of many.
+func (s *selection) chosen(cmd *cobra.Command, flags filterFlags) chosen {
 	statuses := ""
 	if len(flags.statuses) == 0 {
 		statuses = " --status " + joined(s.filter.Statuses, ",")
 	}
-	look := fmt.Sprintf("look at them with `forebay jobs list%s%s` and repeat it with --yes", statuses, flags.asFlags(cmd))
+	of := chosen{
+		look: "forebay jobs list" + statuses + flags.asFlags(cmd),
+		items: func(ctx context.Context) iter.Seq2[item, error] {
+			return func(yield func(item, error) bool) {
+				for row, err := range s.rows(ctx) {
+					if !yield(item{row.ID, row.Run}, err) {
+						return
+					}
+				}
+			}
+		},
+	}
 	narrow := slices.ContainsFunc(filterNames, func(name string) bool { return name != "status" && cmd.Flags().Changed(name) })
 	if !narrow && s.limit == 0 {
-		return fmt.Errorf("all jobs that are %s would be %s; %s", joined(s.filter.Statuses, " or "), done, look)
+		of.all = "jobs that are " + joined(s.filter.Statuses, " or ")
 	}
-	found := 0
-	for _, err := range s.rows(cmd.Context()) {
-		if err != nil {
-			return err
-		}
-		if found++; found > unasked {
-			return fmt.Errorf("more than %d jobs would be %s; %s", unasked, done, look)
-		}
-	}
-	return nil
+	return of
 }
 
 func joined(statuses []tasks.Status, separator string) string {
@@ -310,13 +182,13 @@ func joined(statuses []tasks.Status, separator string) string {
 
 // list shows what would be changed.
 func (s *selection) list(cmd *cobra.Command) error {
-	reply := changeReply{DryRun: true}
+	reply := manyReply{noun: "job", dryRun: true}
 	out := &rowTable{out: cmd.OutOrStdout(), now: time.Now()}
 	for r, err := range s.rows(cmd.Context()) {
 		if err != nil {
 			return err
 		}
-		if reply.Jobs++; !wantsJSON(cmd) {
+		if reply.changed++; !wantsJSON(cmd) {
 			if err := out.row(r); err != nil {
 				return err
 			}
@@ -328,6 +200,6 @@ func (s *selection) list(cmd *cobra.Command) error {
 	if err := out.end(false); err != nil {
 		return err
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "forebay: %s; nothing was changed\n", plural(reply.Jobs, "job"))
+	fmt.Fprintf(cmd.ErrOrStderr(), "forebay: %s; nothing was changed\n", plural(reply.changed, "job"))
 	return nil
 }

@@ -111,7 +111,7 @@ func (j *jobsClient) rows(ctx context.Context, filter producer.Filter) iter.Seq2
 func (j *jobsClient) printList(cmd *cobra.Command, filter producer.Filter, limit int) error {
 	var out rowPrinter = &rowTable{out: cmd.OutOrStdout(), now: time.Now()}
 	if wantsJSON(cmd) {
-		out = &rowJSON{out: cmd.OutOrStdout()}
+		out = &rowJSON{jsonList{out: cmd.OutOrStdout(), name: "jobs"}}
 	}
 	printed, more := 0, false
 	for row, err := range j.rows(cmd.Context(), filter) {
@@ -144,32 +144,38 @@ type rowPrinter interface {
 	end(more bool) error
 }
 
-// rowJSON writes {"jobs":[...],"more":false}.
-type rowJSON struct {
+// jsonList writes {"<name>":[...],"more":false} as its members come.
+type jsonList struct {
 	out   io.Writer
+	name  string
 	begun bool
 }
 
-func (p *rowJSON) row(row producer.Row) error {
+func (p *jsonList) add(member any) error {
 	before := ","
 	if !p.begun {
-		p.begun, before = true, `{"jobs":[`
+		p.begun, before = true, `{"`+p.name+`":[`
 	}
-	text, err := tasks.Encode(row)
+	text, err := tasks.Encode(member)
 	if err == nil {
 		_, err = fmt.Fprintf(p.out, "%s%s", before, text)
 	}
 	return err
 }
 
-func (p *rowJSON) end(more bool) error {
+func (p *jsonList) end(more bool) error {
 	before := ""
 	if !p.begun {
-		before = `{"jobs":[`
+		before = `{"` + p.name + `":[`
 	}
 	_, err := fmt.Fprintf(p.out, "%s],\"more\":%t}\n", before, more)
 	return err
 }
+
+// rowJSON writes {"jobs":[...],"more":false}.
+type rowJSON struct{ jsonList }
+
+func (p *rowJSON) row(row producer.Row) error { return p.add(row) }
 
 // tableRows is how many lines of a table are aligned together.
 const tableRows = 500

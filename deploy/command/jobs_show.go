@@ -47,7 +47,10 @@ answer or why there is none and what to do, and its earlier runs. The prompt its
 			if err != nil {
 				return err
 			}
-			result := record.Result()
+			result, err := jobs.ResultOf(cmd.Context(), record)
+			if err != nil {
+				return err
+			}
 			if wantsJSON(cmd) {
 				return printJSON(cmd, showReply{
 					Result: result, Priority: record.Priority, PromptTokens: record.PromptTokens, Deliveries: record.Deliveries,

@@ -94,6 +94,9 @@ func printResult(out io.Writer, result tasks.Result, simulated map[string]bool, 
 	if err := printAttempts(list, out, result, simulated, now); err != nil {
 		return err
 	}
+	if err := printWebhooksOf(out, result, now); err != nil {
+		return err
+	}
 	if result.Text != "" {
 		_, err := fmt.Fprintf(out, "\n%s\n", harmless(strings.TrimSuffix(result.Text, "\n")))
 		return err

@@ -83,7 +83,7 @@ func TestTheDocumentIsTheServer(t *testing.T) {
 		require.Equal(t, described, allowed, path)
 	}
 	for _, path := range []string{
-		"/v1/jobs", "/v1/jobs/{id}", "/v1/jobs/{id}/events", "/v1/jobs/{id}/retry", "/v1/jobs/{id}/discard", "/v1/queues",
+		"/v1/jobs", "/v1/jobs/{id}", "/v1/jobs/{id}/events", "/v1/jobs/{id}/retry", "/v1/jobs/{id}/discard", "/v1/webhooks", "/v1/webhooks/{id}/redeliver", "/v1/webhook-targets/test", "/v1/queues",
 		"/v1/queues/{queue}/pause", "/v1/queues/{queue}/resume", "/v1/task-types/{task_type}/pause", "/v1/status", "/healthz", "/readyz",
 	} {
 		require.Contains(t, read.Paths, path)

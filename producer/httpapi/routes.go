@@ -27,6 +27,7 @@ const (
 const (
 	groupJobs     = "jobs"
 	groupBatches  = "files and batches"
+	groupWebhooks = "webhooks"
 	groupOperator = "operation"
 	groupProcess  = "process"
 )
@@ -47,6 +48,7 @@ func (a *API) register() error {
 				{Name: groupOpenAI, Description: "What OpenAI's clients ask"},
 				{Name: groupBatches, Description: "OpenAI's Files and Batches"},
 				{Name: groupSchedules, Description: "Jobs that are made again and again"},
+				{Name: groupWebhooks, Description: "What tells of the ends of jobs and batches"},
 				{Name: groupOperator, Description: "The deployment, for operators' keys"},
 				{Name: groupProcess, Description: "This process"},
 			},
@@ -69,6 +71,7 @@ func (a *API) register() error {
 		a.registerBatches(described)
 	}
 	a.registerSchedules(described)
+	a.registerWebhooks(described)
 	a.registerOperation(described)
 	describeEnqueue(described.OpenAPI())
 	describeList(described.OpenAPI())

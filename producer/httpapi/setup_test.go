@@ -146,6 +146,7 @@ func (b bundle) end(id string, status tasks.Status) {
 	}
 	committed, err := b.store.Commit(b.t.Context(), jobstore.Commit{
 		ID: id, Run: record.Run, Delivery: "d", Status: status, Result: result, Response: []byte(`{"choices":[]}`),
+		Record: record,
 	})
 	require.NoError(b.t, err)
 	require.True(b.t, committed.Committed)

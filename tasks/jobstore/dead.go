@@ -8,13 +8,15 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/webhooks"
 )
 
-// Dead is how many jobs have failed and were neither reopened nor discarded since. They are kept until somebody does
-// either.
+// Dead is how many dead letters there are: jobs that have failed and were neither reopened nor discarded since, or webhooks
+// that were given up. They are kept until somebody does either.
 type Dead struct {
 	Count int `json:"count"`
-	// OldestAt is when the oldest of them failed, and Oldest its id; empty where there is none.
+	// OldestAt is when the oldest job failed, or when that happened of which the oldest webhook tells; nil where there is
+	// none. Oldest is the job's id.
 	OldestAt *time.Time `json:"oldest_at,omitempty"`
 	Oldest   string     `json:"oldest,omitempty"`
 }
@@ -42,4 +44,14 @@ func (s *Store) Dead(ctx context.Context) (Dead, error) {
 		}
 	}
 	return dead, nil
+}
+
+// DeadWebhooks counts the webhooks that were given up.
+func (s *Store) DeadWebhooks(ctx context.Context) (Dead, error) {
+	count, oldest, err := s.webhooks.Count(ctx, webhooks.Dead, "")
+	dead := Dead{Count: int(count)}
+	if !oldest.IsZero() {
+		dead.OldestAt = &oldest
+	}
+	return dead, err
 }

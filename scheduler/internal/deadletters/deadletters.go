@@ -1,5 +1,5 @@
-// Package deadletters tells operators how many dead letters there are, and how old they become: jobs that have failed,
-// which nobody has retried or discarded. Nothing here changes or removes one; that is for people to decide.
+// Package deadletters tells operators how many dead letters there are, and how old they become: jobs that have failed and
+// webhooks that were given up, which nobody has retried or discarded. Nothing here changes or removes one; that is for people to decide.
 package deadletters
 
 import (
@@ -86,7 +86,10 @@ func (w *Watch) lookAt(ctx context.Context, kind string, count func(context.Cont
 	age, days := old(dead.OldestAt, time.Now())
 	pairs := []any{"kind", kind, "count", dead.Count}
 	if dead.OldestAt != nil {
-		pairs = append(pairs, "oldest", dead.Oldest, "oldest_at", dead.OldestAt.Format(time.RFC3339))
+		pairs = append(pairs, "oldest_at", dead.OldestAt.Format(time.RFC3339))
+	}
+	if dead.Oldest != "" {
+		pairs = append(pairs, "oldest", dead.Oldest)
 	}
 	return errors.Join(
 		w.cross(ctx, "dead_letters.grown", kind, level, append(pairs[:len(pairs):len(pairs)], "passed", passed)),
