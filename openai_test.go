@@ -21,7 +21,7 @@ import (
 	"github.com/forebay-queue/forebay/producer"
 )
 
-// openaiSDK installs OpenAI's client for Node, once, beside the programs of testdata that use it.
+// openaiSDK installs OpenAI's client for Node and the library of Standard Webhooks, once, beside the programs of testdata that use it.
 var openaiSDK = sync.OnceValues(func() (string, error) {
 	dir := filepath.Join(binaryDir, "openai")
 	if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -29,7 +29,7 @@ var openaiSDK = sync.OnceValues(func() (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	output, err := exec.CommandContext(ctx, "npm", "install", "--no-audit", "--no-fund", "--prefix", dir, "openai@^6").CombinedOutput()
+	output, err := exec.CommandContext(ctx, "npm", "install", "--no-audit", "--no-fund", "--prefix", dir, "openai@^6", "standardwebhooks@^1.1.1").CombinedOutput()
 	if err != nil {
 		return string(output), err
 	}

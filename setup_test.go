@@ -153,6 +153,18 @@ task_types:
 	require.NoError(d.t, err)
 }
 
+// appendConfig adds to the configuration, before the processes start that are to have it.
+func (d *deployment) appendConfig(text string) {
+	d.t.Helper()
+	path := filepath.Join(d.dir, "forebay.yaml")
+	before, err := os.ReadFile(path)
+	require.NoError(d.t, err)
+	require.NoError(d.t, os.WriteFile(path, append(before, text...), 0o600))
+	d.file, err = config.Load(path)
+	require.NoError(d.t, err)
+	d.producer = d.newProducer()
+}
+
 // limitsOf is what the configuration says of the limits of a region's endpoint.
 func (d *deployment) limitsOf(region int) string {
 	if region >= len(d.site.limits) {
