@@ -192,7 +192,7 @@ func TestMistakesThroughTheBinary(t *testing.T) {
 			"forebay: " + webhook + ": accept: `accept` is not available yet; leave it out",
 		}},
 		{"unknown command", "batchh", exitUsage, []string{`forebay: unknown command "batchh"`}},
-		{"command to come", "webhooks list", exitUsage, []string{"forebay: `forebay webhooks` is not available yet"}},
+		{"command to come", "bench list", exitUsage, []string{"forebay: `forebay bench` is not available yet"}},
 	} {
 		started := time.Now()
 		got := s.run(t, strings.Fields(test.args)...)

@@ -41,7 +41,7 @@ func TestWhatIsNotUnderstoodEndsWithTwo(t *testing.T) {
 		{"version --log-format xml", "--log-format must be console, json or auto, got \"xml\"; see `forebay version --help`"},
 		{"simulate --region tokyo:fast", "--region \"tokyo:fast\": \"fast\" cannot be read; write it as in tokyo:50ms-300ms:rpm=60:failures=0.1; see `forebay simulate --help`"},
 		{"simulate --outage mars:500", "--outage \"mars:500\": there is no region \"mars\"; see `forebay simulate --help`"},
-		{"webhooks list --all", "`forebay webhooks` is not available yet; `forebay --help` lists what is"},
+		{"bench list --all", "`forebay bench` is not available yet; `forebay --help` lists what is"},
 	} {
 		t.Run(test.line, func(t *testing.T) {
 			t.Parallel()
