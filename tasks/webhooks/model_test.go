@@ -73,8 +73,10 @@ func TestWhateverIsDoneToAWebhook(t *testing.T) {
 				}
 				i := rapid.IntRange(0, len(out)-1).Draw(t, "which")
 				next := rapid.SampledFrom([]Next{
-					{State: Delivered, Effect: TargetWell}, {State: Pending, Reason: "backoff", Effect: TargetIll},
-					{State: Dead, Reason: ReasonExhausted, Effect: TargetIll}, {State: Pending, Free: true},
+					{State: Delivered, Effect: TargetWell},
+					{State: Pending, Reason: "backoff", Effect: TargetIll},
+					{State: Dead, Reason: ReasonExhausted, Effect: TargetIll},
+					{State: Pending, Free: true},
 				}).Draw(t, "next")
 				before := read().State
 				state, err := b.Settle(ctx, out[i].record, out[i].admission, out[i].attempt, next, limits)
