@@ -55,6 +55,9 @@ func (r *repetitions) addCut(cut, again time.Time) {
 func (r *repetitions) tell(f *findings, what string) {
 	f.figures.add(what+", leader and Redis alive: number (kills), median, p99, most", tellTimes(r.calm, len(r.kills)))
 	f.figures.add("- at all kills", tellTimes(r.all, 0))
+	if len(r.calm) == 0 && r.c.plan.jobs >= 10_000 {
+		f.breaks("what a dead worker had in hand is done again in time", "%s: no kill of the run was one that it can be judged by", what)
+	}
 	if p99 := percentile(r.calm, 0.99); p99 > r.c.plan.redelivery {
 		f.breaks("what a dead worker had in hand is done again in time", "%s: p99 %s is over %s", what, p99, r.c.plan.redelivery)
 	}

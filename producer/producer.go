@@ -132,7 +132,8 @@ func (c *Client) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Get reads how a job stands. It answers ErrNotFound for a job that is not there.
+// Get reads how a job stands. It answers ErrNotFound for a job that is not there. Of one that is sealed under a key that
+// the Client does not have it returns what can be read beside an error that wraps ErrUnreadable.
 func (c *Client) Get(ctx context.Context, id string) (tasks.Result, error) {
 	return c.read(ctx, id, c.store.Get)
 }
@@ -149,15 +150,15 @@ func (c *Client) read(ctx context.Context, id string, read func(context.Context,
 	}
 	result, err := within(ctx, func() (tasks.Result, error) {
 		record, err := read(ctx, id)
+		if errors.Is(err, jobstore.ErrUnreadable) {
+			return record.Result(), err
+		}
 		if err != nil {
 			return tasks.Result{}, err
 		}
 		return c.ResultOf(ctx, record)
 	})
-	if err != nil {
-		return tasks.Result{}, named(id, err)
-	}
-	return result, nil
+	return result, named(id, err)
 }
 
 // Cancel ends a job that waits at once, as cancelled. A job that runs is ended by its worker: Cancel returns without

@@ -13,6 +13,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
+	"github.com/forebay-queue/forebay/tasks/seal"
 	"github.com/forebay-queue/forebay/tasks/webhooks"
 )
 
@@ -59,8 +60,7 @@ func (c *Client) TestWebhook(ctx context.Context, tenant string, to tasks.Webhoo
 func (c *Client) tested(ctx context.Context, id string) (tasks.WebhookStatus, error) {
 	ticker := time.NewTicker(testLooks)
 	defer ticker.Stop()
-	reading, cancel := context.WithTimeout(context.WithoutCancel(ctx), WebhookTestWithin)
-	defer cancel()
+	reading := context.WithoutCancel(ctx) // the test is discarded once the wait is over
 	for {
 		record, err := c.Webhooks().Get(reading, id, "")
 		if err != nil {
@@ -75,13 +75,14 @@ func (c *Client) tested(ctx context.Context, id string) (tasks.WebhookStatus, er
 			if err := c.Webhooks().Discard(reading, id, ""); err != nil && !errors.Is(err, webhooks.ErrEnded) {
 				return status, err
 			}
+			if status.State == string(webhooks.Pending) { // as it stands now; what it waited for is told beside it
+				status.State, status.NextAt = string(webhooks.Discarded), nil
+			}
 			return status, nil
 		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-		case <-reading.Done():
-			return status, reading.Err()
 		}
 	}
 }
@@ -91,7 +92,7 @@ func (c *Client) tested(ctx context.Context, id string) (tasks.WebhookStatus, er
 // empty tenant is any; another one's webhook is webhooks.ErrNotFound, and one that was delivered webhooks.ErrEnded.
 func (c *Client) DiscardWebhook(ctx context.Context, id, tenant string) error {
 	record, err := c.Webhooks().Get(ctx, id, tenant)
-	if err != nil {
+	if err != nil && !errors.Is(err, seal.ErrUnreadable) {
 		return err
 	}
 	if err := c.Webhooks().Discard(ctx, id, tenant); err != nil || record.Job == "" {

@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"sync/atomic"
@@ -175,6 +176,26 @@ func TestABurstForOneReceiver(t *testing.T) {
 		time.Sleep(time.Second)
 		b.delivered("good.example", ids...)
 		require.LessOrEqual(t, most.Load(), int64(8), "the permits of a target are the fleet's")
+	})
+}
+
+// Nor do several that hang at once: they are given little before they have answered.
+func TestSeveralHangingReceiversDelayNobody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newHookBench(t, 1)
+		for i := range 6 {
+			host := fmt.Sprintf("hangs-%d.example", i)
+			b.answer(host, hang)
+			b.hooksTo(host, 20)
+		}
+		began := time.Now()
+		good := b.hooksTo("good.example", 20)
+		time.Sleep(5 * time.Second)
+		for _, id := range good {
+			require.Equal(t, webhooks.Delivered, b.webhook(id).State)
+			require.Less(t, b.webhook(id).EndedAt.Sub(began), time.Second)
+		}
 	})
 }
 

@@ -158,6 +158,8 @@ func outcomeOfAttempt(a tasks.WebhookAttempt) string {
 	switch {
 	case a.Error == webhooks.ErrorOpen, a.Error == webhooks.ErrorUnknown:
 		return a.Error
+	case a.Status >= 200 && a.Status <= 299 && a.Error != "": // its body did not come to its end
+		return strconv.Itoa(a.Status) + ", then " + printable(a.Error) + took
 	case a.Status != 0:
 		return strconv.Itoa(a.Status) + took
 	}

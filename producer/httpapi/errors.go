@@ -173,6 +173,8 @@ func failure(id string, err error) *apiError {
 			status: http.StatusConflict, code: "id_conflict", param: "id",
 			message: "the id " + id + " is taken by a job that asks for something else; choose another id",
 		}
+	case errors.Is(err, producer.ErrUnreadable):
+		return errUnreadable(err)
 	case errors.Is(err, producer.ErrNotFound):
 		return errNoJob(id)
 	case errors.Is(err, producer.ErrNotEnded):
@@ -190,6 +192,16 @@ func failure(id string, err error) *apiError {
 		}
 	}
 	return errStore()
+}
+
+const codeUnreadable = "unreadable"
+
+// errUnreadable is of what is sealed under a key that this process does not have: it names the key, and nothing else.
+func errUnreadable(err error) *apiError {
+	return &apiError{
+		status: http.StatusServiceUnavailable, code: codeUnreadable, retryAfter: 60,
+		message: err.Error() + "; the operator's configuration says which keys there are (encryption.keys)",
+	}
 }
 
 func errStore() *apiError {

@@ -3,10 +3,12 @@ package httpapi
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
 
+	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks"
 )
 
@@ -69,10 +71,22 @@ func (a *API) read(ctx context.Context, id string) (tasks.Result, error) {
 	reading, cancel := context.WithTimeout(ctx, readWithin)
 	defer cancel()
 	result, err := a.client.Get(reading, id)
+	if errors.Is(err, producer.ErrUnreadable) {
+		if _, hidden := shown(ctx, result); hidden != nil {
+			return tasks.Result{}, hidden
+		}
+		return result, errUnreadable(err)
+	}
 	if err != nil {
 		return tasks.Result{}, failure(id, err)
 	}
 	return shown(ctx, result)
+}
+
+// isUnreadable tells that a job is there and the request may see it, but that it cannot be opened here.
+func isUnreadable(err error) bool {
+	problem := (*apiError)(nil)
+	return errors.As(err, &problem) && problem.code == codeUnreadable
 }
 
 // shown is a result that the request may see.
@@ -120,7 +134,7 @@ func (a *API) retryJob(ctx context.Context, input *runInput) (*jobOutput, error)
 // discardJob deletes the record of a job that has ended, and answers what it was.
 func (a *API) discardJob(ctx context.Context, input *runInput) (*jobOutput, error) {
 	result, err := a.read(ctx, input.ID)
-	if err != nil {
+	if err != nil && !isUnreadable(err) {
 		return nil, err
 	}
 	return a.change(ctx, input.ID, func(ctx context.Context, id string) (tasks.Result, error) {
@@ -129,7 +143,7 @@ func (a *API) discardJob(ctx context.Context, input *runInput) (*jobOutput, erro
 }
 
 func (a *API) change(ctx context.Context, id string, change func(context.Context, string) (tasks.Result, error)) (*jobOutput, error) {
-	if _, err := a.read(ctx, id); err != nil {
+	if _, err := a.read(ctx, id); err != nil && !isUnreadable(err) {
 		return nil, err
 	}
 	if err := mayWrite(ctx); err != nil {
@@ -138,6 +152,9 @@ func (a *API) change(ctx context.Context, id string, change func(context.Context
 	writing, cancel := context.WithTimeout(ctx, writeWithin)
 	defer cancel()
 	result, err := change(writing, id)
+	if errors.Is(err, producer.ErrUnreadable) && result.ID != "" {
+		return &jobOutput{result}, nil // it was done: of the job no more can be shown
+	}
 	if err != nil {
 		return nil, failure(id, err)
 	}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/schedules"
+	"github.com/forebay-queue/forebay/tasks/seal"
 )
 
 // The addresses of schedules.
@@ -21,6 +24,8 @@ const (
 	schedulesPath  = "/v1/schedules"
 	schedulePath   = schedulesPath + "/{name}"
 	groupSchedules = "schedules"
+	// mostSchedules is how many a tenant has at most: all are looked at every second.
+	mostSchedules = 1000
 )
 
 type scheduleInput struct {
@@ -103,6 +108,12 @@ func (a *API) putSchedule(ctx context.Context, input *putScheduleInput) (*schedu
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeWithin)
 	defer cancel()
+	if own, err := a.schedules().List(ctx, tenant); len(own) >= mostSchedules && err == nil {
+		return nil, &apiError{
+			status: http.StatusConflict, code: "too_many_schedules",
+			message: fmt.Sprintf("the tenant has %d schedules, which is the most; remove some", len(own)),
+		}
+	}
 	if err := a.schedules().Put(ctx, schedule); err != nil {
 		return nil, scheduleFailure(err)
 	}
@@ -114,7 +125,13 @@ func (a *API) decodeSchedule(body []byte, tenant, name string) (schedules.Schedu
 	var asked scheduleAsked
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&asked); err != nil {
+	err := decoder.Decode(&asked)
+	if err == nil {
+		if _, end := decoder.Token(); !errors.Is(end, io.EOF) {
+			err = errors.New("something follows the object")
+		}
+	}
+	if err != nil {
 		return schedules.Schedule{}, &apiError{
 			status: http.StatusBadRequest, code: "invalid_schedule",
 			message: "the body must be a JSON object with cron, job, and if need be time_zone, missed and expires_after: " + err.Error(),
@@ -123,7 +140,6 @@ func (a *API) decodeSchedule(body []byte, tenant, name string) (schedules.Schedu
 	schedule := schedules.Schedule{
 		Name: name, Tenant: tenant, Cron: asked.Cron, TimeZone: asked.TimeZone, Missed: asked.Missed, ExpiresAfter: asked.ExpiresAfter,
 	}
-	var err error
 	if schedule.Job, err = tasks.DecodeJob(asked.Job); err != nil {
 		return schedule, inJob(err)
 	}
@@ -252,6 +268,8 @@ func scheduleFailure(err error) *apiError {
 	switch {
 	case errors.Is(err, schedules.ErrNotFound):
 		return errNoSchedule()
+	case errors.Is(err, seal.ErrUnreadable):
+		return errUnreadable(err)
 	case errors.Is(err, schedules.ErrConfigured):
 		return &apiError{
 			status: http.StatusConflict, code: "schedule_configured", param: "name",

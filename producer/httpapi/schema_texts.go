@@ -172,6 +172,7 @@ var fieldTexts = map[string]map[string]string{
 		"missed":        "What becomes of ticks while no scheduler runs: skip, once or all",
 		"expires_after": "How long after its tick a job ends as expired",
 		"job":           "What is made at every tick",
+		"salt":          "A random part of the ids of its jobs, which nobody else can take therefore",
 		"source":        "config for one that stands in the configuration",
 		"created_at":    "When it was added; the ticks of @every are counted from it",
 		"state":         "What has become of it",

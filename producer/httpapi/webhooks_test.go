@@ -174,7 +174,7 @@ func TestATargetIsTried(t *testing.T) {
 	var status tasks.WebhookStatus
 	require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &status))
 	require.Equal(t, "webhook.test", status.Event)
-	require.Equal(t, "pending", status.State, "nobody has sent it")
+	require.Equal(t, "discarded", status.State, "nobody has sent it")
 	require.Nil(t, status.Last)
 	require.Contains(t, b.ask("GET", "/v1/webhooks/"+status.ID, "", acme...).Body.String(), `"state":"discarded"`)
 }

@@ -2,6 +2,7 @@ package envelope
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -19,6 +20,9 @@ const (
 	// webhookTimeout is asynq's own for one delivery of a webhook. The worker's are shorter.
 	webhookTimeout = 10 * time.Minute
 )
+
+// webhookID is what the ids of webhooks look like; see webhooks.ID.
+var webhookID = regexp.MustCompile(`^msg_[0-9a-f]{32}$`)
 
 // NewWebhook makes the task of a webhook's cycle, counted from 1, and the options to enqueue it with: not before a time,
 // unless that is zero, and under TaskID, so that a task that is there is not enqueued twice. asynq forgets it once it is
@@ -49,7 +53,7 @@ func IsWebhook(task *asynq.Task) bool { return strings.HasPrefix(task.Type(), We
 // made for, or 0 where its id does not say. Any other task is ErrForeign.
 func DecodeWebhook(task *asynq.Task) (id string, cycle int, err error) {
 	id = string(task.Payload())
-	if !IsWebhook(task) || !tasks.ValidID(id) {
+	if !IsWebhook(task) || !webhookID.MatchString(id) { // what somebody else has put there is not repeated
 		return "", 0, fmt.Errorf("task of type %q with %d bytes: %w", printable(task.Type()), len(id), ErrForeign)
 	}
 	if writer := task.ResultWriter(); writer != nil {

@@ -57,7 +57,9 @@ type Schedule struct {
 	// Job is what is made at every tick, without id, run_at and deadline.
 	Job tasks.Job `json:"job"`
 	// Source is SourceConfig, or empty for one that somebody has added.
-	Source    string    `json:"source,omitempty"`
+	Source string `json:"source,omitempty"`
+	// Salt is random, and part of the ids of its jobs: nobody else can take them before their ticks come. Put makes it.
+	Salt      string    `json:"salt,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
 }
 
@@ -246,6 +248,6 @@ func (s *Schedule) JobAt(tick time.Time) tasks.Job {
 
 // JobID is the id of a tick's job.
 func (s *Schedule) JobID(tick time.Time) string {
-	sum := sha256.Sum256([]byte(s.Tenant + "/" + s.Name))
-	return strings.ReplaceAll(s.Name, ".", "_") + "-" + hex.EncodeToString(sum[:4]) + "-" + tick.UTC().Format("20060102T150405Z")
+	sum := sha256.Sum256([]byte(s.Tenant + "/" + s.Name + "/" + s.Salt))
+	return strings.ReplaceAll(s.Name, ".", "_") + "-" + hex.EncodeToString(sum[:8]) + "-" + tick.UTC().Format("20060102T150405Z")
 }

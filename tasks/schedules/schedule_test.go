@@ -148,7 +148,7 @@ func TestJobsOfTicks(t *testing.T) {
 	require.NoError(t, s.Complete(began))
 	tick := s.Next(began)
 	job := s.JobAt(tick)
-	assert.Regexp(t, `^nightly_report-[0-9a-f]{8}-20260302T023000Z$`, job.ID)
+	assert.Regexp(t, `^nightly_report-[0-9a-f]{16}-20260302T023000Z$`, job.ID)
 	assert.Equal(t, tick.Add(time.Hour), *job.Deadline)
 	other := s
 	other.Tenant = "acme"

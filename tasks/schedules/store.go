@@ -3,7 +3,9 @@ package schedules
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	_ "embed" // for the script
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -62,6 +64,14 @@ func (s *Schedule) field() string { return s.Tenant + "/" + s.Name }
 // that stands in the configuration is replaced only by another one of it: ErrConfigured.
 func (s *Store) Put(ctx context.Context, schedule Schedule) error {
 	before, err := s.Get(ctx, schedule.Tenant, schedule.Name)
+	if errors.Is(err, seal.ErrUnreadable) {
+		err = nil // it is replaced
+	}
+	if schedule.Salt = before.Salt; schedule.Salt == "" {
+		random := make([]byte, 16)
+		_, _ = rand.Read(random) // never fails: see its documentation
+		schedule.Salt = hex.EncodeToString(random)
+	}
 	switch {
 	case err == nil && before.Source == SourceConfig && schedule.Source != SourceConfig:
 		return fmt.Errorf("schedule %s: %w", schedule.Name, ErrConfigured)
@@ -101,7 +111,8 @@ func (s *Store) Put(ctx context.Context, schedule Schedule) error {
 	return nil
 }
 
-// Get reads a schedule.
+// Get reads a schedule. Of one whose job is sealed under a key that is not here it returns the rest, beside an error that
+// wraps seal.ErrUnreadable.
 func (s *Store) Get(ctx context.Context, tenant, name string) (Entry, error) {
 	field := tenant + "/" + name
 	pipe := s.redis.Pipeline()
@@ -115,7 +126,7 @@ func (s *Store) Get(ctx context.Context, tenant, name string) (Entry, error) {
 	}
 	read, err := s.parse(entry.Val(), state.Val())
 	if err != nil {
-		return Entry{}, fmt.Errorf("read schedule %.64s: %w", name, err)
+		return read, fmt.Errorf("read schedule %.64s: %w", name, err)
 	}
 	return read, nil
 }
@@ -160,11 +171,10 @@ func (s *Store) parse(entry, state string) (Entry, error) {
 		return Entry{}, err
 	}
 	read := Entry{Schedule: written.Schedule}
-	job, err := s.sealer.Open(s.keys.Schedules(), read.field(), string(written.Job))
-	if err != nil {
-		return Entry{}, fmt.Errorf("its job: %w", err)
-	}
-	if err := json.Unmarshal([]byte(job), &read.Job); err != nil {
+	job, unread := s.sealer.Open(s.keys.Schedules(), read.field(), string(written.Job))
+	if unread != nil {
+		unread = fmt.Errorf("its job: %w", unread)
+	} else if err := json.Unmarshal([]byte(job), &read.Job); err != nil {
 		return Entry{}, err
 	}
 	if state != "" {
@@ -177,7 +187,7 @@ func (s *Store) parse(entry, state string) (Entry, error) {
 			read.Next = &next
 		}
 	}
-	return read, nil
+	return read, unread
 }
 
 func latest(a, b time.Time) time.Time {
@@ -190,7 +200,7 @@ func latest(a, b time.Time) time.Time {
 // Remove takes a schedule away. The jobs that it has made stay.
 func (s *Store) Remove(ctx context.Context, tenant, name, source string) error {
 	entry, err := s.Get(ctx, tenant, name)
-	if err != nil {
+	if err != nil && !errors.Is(err, seal.ErrUnreadable) {
 		return err
 	}
 	if entry.Source == SourceConfig && source != SourceConfig {
@@ -219,7 +229,11 @@ func (s *Store) Pause(ctx context.Context, tenant, name string, paused bool) (En
 	if err != nil {
 		return Entry{}, err
 	}
-	return s.Get(ctx, tenant, name)
+	entry, err := s.Get(ctx, tenant, name)
+	if errors.Is(err, seal.ErrUnreadable) {
+		return entry, nil // it need not be read for it
+	}
+	return entry, err
 }
 
 // Advance writes down that the ticks of a schedule up to one have been dealt with.

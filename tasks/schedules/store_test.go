@@ -166,6 +166,10 @@ func TestSealedSchedules(t *testing.T) {
 	list, err = schedules.New(client, keyspace.New(""), nil).List(t.Context(), "")
 	require.ErrorIs(t, err, seal.ErrUnreadable)
 	require.Len(t, list, 1, "and hides no other")
+	paused, err := schedules.New(client, keyspace.New(""), nil).Pause(t.Context(), "default", planted.Name, true)
+	require.NoError(t, err, "it need not be read for it")
+	require.True(t, paused.State.Paused)
+	require.NoError(t, schedules.New(client, keyspace.New(""), nil).Remove(t.Context(), "default", planted.Name, ""))
 }
 
 func TestTheScriptKeepsItsForm(t *testing.T) {

@@ -1,5 +1,8 @@
 -- admit: ask for leave to make one attempt at a target, all of it or nothing.
 --
+-- A target whose last attempt failed, or that has never answered well, has a quarter of the permits: several that hang
+-- are not to hold all that a worker can do.
+--
 -- Who is refused may take a ticket, which reserves nothing: it only spreads those who come back, one to a slot, which is
 -- what one attempt takes of the target's permits.
 --
@@ -31,12 +34,14 @@ local function text(number) return string.format('%.0f', number) end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local stands = redis.call('HMGET', target, 'state', 'until_ms', 'generation', 'probe', 'probe_until_ms',
-  'rest_until_ms', 'ticket_until_ms', 'latency_ms', 'off:' .. url)
+  'rest_until_ms', 'ticket_until_ms', 'latency_ms', 'off:' .. url, 'failures')
 local open, open_until, generation = stands[1] == 'open', tonumber(stands[2] or 0), stands[3] or '0'
 local probe, probe_until = stands[4], tonumber(stands[5] or 0)
 local rest_until, ticket_until = tonumber(stands[6] or 0), tonumber(stands[7] or 0)
 local latency = tonumber(stands[8] or 100) -- of one that is not known: too long a guess would spread tickets too far
 if stands[9] then return {'off'} end
+local slot = math.max(1, math.min(2000, math.ceil(latency / most)))
+if not stands[8] or tonumber(stands[10] or 0) > 0 then most = math.ceil(most / 4) end
 
 redis.call('ZREMRANGEBYSCORE', permits, '-inf', now)
 redis.call('ZREMRANGEBYSCORE', all, '-inf', now)
@@ -58,7 +63,6 @@ if reason == '' and not again then
   end
 end
 if reason ~= '' then
-  local slot = math.max(1, math.min(2000, math.ceil(latency / most)))
   if ticket == '1' then
     at = math.max(at, ticket_until)
     redis.call('HSET', target, 'ticket_until_ms', text(at + slot), 'origin', origin)

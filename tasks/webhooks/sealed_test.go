@@ -55,4 +55,6 @@ func TestNothingPlainStandsOfASealedWebhook(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, page.Webhooks, 1)
 	assert.Empty(t, page.Webhooks[0].To.URL)
+	require.NoError(t, other.Discard(t.Context(), w.ID, "acme"), "for that it need not be read")
+	assert.Equal(t, Discarded, b.get(w.ID).State)
 }

@@ -1,6 +1,7 @@
 package webhooks
 
 import (
+	"cmp"
 	"context"
 	_ "embed" // for the scripts
 	"encoding/json"
@@ -143,9 +144,9 @@ func (s *Store) Index(ctx context.Context, r *Record) error {
 			}
 		}
 	}
-	expiring := r.Tenant + "/" + r.ID
+	expiring, ended := r.Tenant+"/"+r.ID, cmp.Or(r.EndedAt, time.Now()) // of one that somebody else has ended it is not known
 	if r.State.list() == "ended" {
-		pipe.ZAdd(ctx, s.keys.WebhooksExpiring(), redis.Z{Score: float64(r.EndedAt.Add(r.Keep).UnixMilli()), Member: expiring})
+		pipe.ZAdd(ctx, s.keys.WebhooksExpiring(), redis.Z{Score: float64(ended.Add(r.Keep).UnixMilli()), Member: expiring})
 	} else {
 		pipe.ZRem(ctx, s.keys.WebhooksExpiring(), expiring)
 	}
@@ -188,10 +189,10 @@ func (s *Store) Redeliver(ctx context.Context, id, tenant string) error {
 	return s.Enqueue(ctx, record, time.Time{})
 }
 
-// Discard gives up a webhook that is pending or dead. One that has ended otherwise is ErrEnded.
+// Discard gives up a webhook that is pending or dead. One that has ended otherwise is ErrEnded. It need not be readable.
 func (s *Store) Discard(ctx context.Context, id, tenant string) error {
 	record, err := s.Get(ctx, id, tenant)
-	if err != nil {
+	if err != nil && !errors.Is(err, seal.ErrUnreadable) {
 		return err
 	}
 	return s.finish(ctx, record, Discarded, ReasonDiscarded, "0")

@@ -11,7 +11,7 @@ local url = ARGV[1]
 
 if redis.call('EXISTS', target) == 0 then return {'not_found'} end
 local was = redis.call('HDEL', target, 'off:' .. url)
-redis.call('HINCRBY', target, 'offs', -was)
+if was > 0 then redis.call('HINCRBY', target, 'offs', -1) end
 redis.call('HDEL', target, 'state', 'failures', 'opens', 'until_ms', 'probe', 'probe_until_ms', 'rest_until_ms', 'ticket_until_ms')
 redis.call('HINCRBY', target, 'generation', 1)
 return {'ok', string.format('%d', was)}

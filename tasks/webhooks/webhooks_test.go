@@ -292,6 +292,16 @@ func TestPermitsOfTargetAndTenant(t *testing.T) {
 			require.NoError(b.t, err)
 			return admission
 		}
+		// One that has not answered yet may be one that hangs: it has a quarter, of 2 at least 1.
+		fresh := b.made("j0", "https://a.example/0")
+		probing := admit(fresh, "0")
+		require.True(b.t, probing.Granted)
+		require.Equal(b.t, "target_busy", admit(fresh, "1").Reason)
+		require.NoError(b.t, b.Release(ctx, fresh, probing, limits))
+		require.NoError(b.t, b.client.HDel(ctx, b.keys.WebhookTarget("acme", digest("https://a.example:443")), "ticket_until_ms").Err())
+		b.attempt(fresh, 200, Next{State: Delivered, Effect: TargetWell})
+		b.attempt(b.made("j00", "https://b.example/0"), 200, Next{State: Delivered, Effect: TargetWell})
+
 		one, two := b.made("j1", "https://a.example/1"), b.made("j2", "https://b.example/2")
 		first := admit(one, "a")
 		require.True(b.t, first.Granted)
@@ -384,6 +394,11 @@ func TestAURLIsOffAndATargetRests(t *testing.T) {
 		was, err := b.SwitchOn(ctx, "acme", "https://a.example/gone?key=secret")
 		require.NoError(b.t, err)
 		require.True(b.t, was)
+		was, err = b.SwitchOn(ctx, "acme", "https://a.example/gone?key=secret")
+		require.NoError(b.t, err, "once more")
+		require.False(b.t, was)
+		require.Equal(b.t, 0, b.first("https://a.example:443").Off)
+		require.NoError(b.t, b.client.Del(ctx, b.keys.WebhookTargetPermits("acme", digest("https://a.example:443"))).Err())
 		require.True(b.t, b.admits(same))
 		_, err = b.SwitchOn(ctx, "acme", "https://never.example/")
 		require.ErrorIs(b.t, err, ErrUnknownTarget)

@@ -154,11 +154,19 @@ func (t *Ticker) tick(ctx context.Context, entry schedules.Entry, now time.Time)
 	var made []string
 	var refused error
 	for _, tick := range due {
+		if after := time.Duration(entry.ExpiresAfter); after > 0 && !tick.Add(after).After(now) {
+			missed++ // its job would have expired
+			continue
+		}
 		id, err := t.make(ctx, entry.Schedule, tick, now)
 		switch {
 		case errors.Is(err, tasks.ErrInvalidJob):
 			refused = err // and so would be the next try
-		case err != nil && !errors.Is(err, jobstore.ErrIDConflict): // made before the schedule was changed
+		case errors.Is(err, jobstore.ErrIDConflict):
+			if refused = t.own(ctx, entry.Schedule, id, err); refused == nil {
+				made = append(made, id)
+			}
+		case err != nil:
 			return fmt.Errorf("schedule %s of tenant %s: %w", entry.Name, entry.Tenant, err)
 		default:
 			made = append(made, id)
@@ -180,6 +188,16 @@ func (t *Ticker) tick(ctx context.Context, entry schedules.Entry, now time.Time)
 			"missed", missed, "jobs", len(made))
 	}
 	return nil
+}
+
+// own tells whether a job that has a tick's id and asks for something else is the schedule's own, made before the schedule
+// was changed. One of another tenant is an error.
+func (t *Ticker) own(ctx context.Context, schedule schedules.Schedule, id string, conflict error) error {
+	record, err := t.config.Store.Get(ctx, id)
+	if record != nil && record.Tenant == schedule.Tenant {
+		return nil
+	}
+	return errors.Join(conflict, err)
 }
 
 // make makes the job of a tick: record, index and task, in this order, each repeatable.

@@ -108,12 +108,12 @@ func TestEveryTickHasItsJob(t *testing.T) {
 		ids, queued := b.jobs()
 		require.Len(b.t, ids, 10)
 		require.Equal(b.t, int64(10), queued)
-		record, err := b.store.Get(b.t.Context(), s.JobID(s.CreatedAt.Add(50*time.Second)))
+		entry, err := b.schedules.Get(b.t.Context(), "default", "report")
+		require.NoError(b.t, err)
+		record, err := b.store.Get(b.t.Context(), entry.JobID(s.CreatedAt.Add(50*time.Second)))
 		require.NoError(b.t, err)
 		require.Equal(b.t, "report", record.Job.Metadata["schedule"])
 		require.Equal(b.t, s.CreatedAt.Add(50*time.Second).Format(time.RFC3339), record.Job.Metadata["tick"])
-		entry, err := b.schedules.Get(b.t.Context(), "default", "report")
-		require.NoError(b.t, err)
 		require.Equal(b.t, int64(10), entry.State.Jobs)
 	})
 }
@@ -151,7 +151,9 @@ func TestADeathBehindTheJob(t *testing.T) {
 		require.NoError(b.t, b.schedules.Put(b.t.Context(), s))
 		time.Sleep(10*time.Second + time.Millisecond)
 		half := New(Config{Redis: b.redis, Store: b.store, Catalog: b.catalog, Term: &term{}, Log: zerolog.Nop()})
-		_, err := half.make(b.t.Context(), s, s.CreatedAt.Add(10*time.Second), time.Now())
+		read, err := b.schedules.Get(b.t.Context(), "default", "report")
+		require.NoError(b.t, err)
+		_, err = half.make(b.t.Context(), read.Schedule, s.CreatedAt.Add(10*time.Second), time.Now())
 		require.NoError(b.t, err)
 		_, stop := b.lead()
 		defer stop()
@@ -230,6 +232,49 @@ func TestARefusedJob(t *testing.T) {
 			kinds[fmt.Sprint(event.Values["type"])]++
 		}
 		require.Equal(b.t, map[string]int{"schedule.refused": 2}, kinds)
+	})
+}
+
+// A tick's id that somebody else has is told, and not taken for the tick's job.
+func TestATicksIDThatIsTaken(t *testing.T) {
+	inBubble(t, func(b bundle) {
+		s := b.every("@every 10s", nil)
+		require.NoError(b.t, b.schedules.Put(b.t.Context(), s))
+		read, err := b.schedules.Get(b.t.Context(), "default", "report")
+		require.NoError(b.t, err)
+		require.NotEqual(b.t, s.JobID(s.CreatedAt), read.JobID(s.CreatedAt), "who does not know the salt does not know the id")
+		theirs, err := b.catalog.Prepare(tasks.Job{
+			ID: read.JobID(s.CreatedAt.Add(10 * time.Second)), Tenant: "acme", TaskType: "fast_summary", Input: "squat",
+		}, time.Now())
+		require.NoError(b.t, err)
+		_, err = b.store.Create(b.t.Context(), jobstore.NewJob(theirs))
+		require.NoError(b.t, err)
+		_, stop := b.lead()
+		defer stop()
+		time.Sleep(12 * time.Second)
+		entry, err := b.schedules.Get(b.t.Context(), "default", "report")
+		require.NoError(b.t, err)
+		require.Zero(b.t, entry.State.Jobs)
+		require.Contains(b.t, entry.State.LastError, "the id is taken")
+	})
+}
+
+// With all, ticks whose jobs would have expired are counted as missed.
+func TestMissedTicksThatWouldHaveExpired(t *testing.T) {
+	inBubble(t, func(b bundle) {
+		s := b.every("@every 10s", func(s *schedules.Schedule) {
+			s.Missed, s.ExpiresAfter = schedules.All, tasks.Duration(15*time.Second)
+		})
+		require.NoError(b.t, b.schedules.Put(b.t.Context(), s))
+		time.Sleep(61 * time.Second)
+		_, stop := b.lead()
+		defer stop()
+		time.Sleep(2 * time.Second)
+		entry, err := b.schedules.Get(b.t.Context(), "default", "report")
+		require.NoError(b.t, err)
+		require.Empty(b.t, entry.State.LastError)
+		require.Equal(b.t, int64(2), entry.State.Jobs)
+		require.Equal(b.t, int64(4), entry.State.Missed)
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/forebay-queue/forebay/tasks/targets"
@@ -45,6 +46,9 @@ const (
 	// Abandoned was given up by the worker's own shutdown. It may have arrived.
 	Abandoned Class = "abandoned"
 )
+
+// longestRest is the longest that a target may ask to be left alone.
+const longestRest = 24 * time.Hour
 
 // verdict is what a class means.
 type verdict struct {
@@ -133,7 +137,10 @@ func RetryAfter(answer Answer, now time.Time) time.Duration {
 	if answer.Status >= 200 && answer.Status <= 299 || answer.Header == nil {
 		return 0
 	}
-	wait, _ := policy.RetryAfter(answer.Header, now)
+	wait, named := policy.RetryAfter(answer.Header, now)
+	if digits := strings.TrimSpace(answer.Header.Get("Retry-After")); !named && digits != "" && strings.Trim(digits, "0123456789") == "" {
+		return longestRest // more than a year: it is not to be asked soon
+	}
 	return wait
 }
 
