@@ -14,6 +14,7 @@ import (
 
 	"github.com/forebay-queue/forebay/deploy/simulator"
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/pauses"
 )
 
 func withPriority(priority tasks.Priority) func(*tasks.Job) {
@@ -112,11 +113,12 @@ func TestIdleWorker(t *testing.T) {
 	time.Sleep(time.Second)
 	perQueue, all := d.commands(watched)
 	t.Logf("commands a second: %.1f in all; %v", float64(all)/watched.Seconds(), perQueue)
-	assert.LessOrEqual(t, float64(all)/watched.Seconds(), most*float64(len(tasks.Priorities()))+process)
-	for _, priority := range tasks.Priorities() {
-		count := perQueue[string(priority)]
-		assert.LessOrEqual(t, float64(count)/watched.Seconds(), most, "queue %s", priority)
-		assert.Positive(t, count, "the queue %s is watched", priority)
+	queues := pauses.Queues()
+	assert.LessOrEqual(t, float64(all)/watched.Seconds(), most*float64(len(queues))+process)
+	for _, queue := range queues {
+		count := perQueue[queue]
+		assert.LessOrEqual(t, float64(count)/watched.Seconds(), most, "queue %s", queue)
+		assert.Positive(t, count, "the queue %s is watched", queue)
 	}
 	d.stopWorkers(syscall.SIGTERM)
 }
@@ -139,9 +141,9 @@ func (d *deployment) commands(watched time.Duration) (perQueue map[string]int, a
 			continue
 		}
 		all++
-		for _, priority := range tasks.Priorities() {
-			if strings.Contains(line, "{"+string(priority)+"}") {
-				perQueue[string(priority)]++
+		for _, queue := range pauses.Queues() {
+			if strings.Contains(line, "{"+queue+"}") {
+				perQueue[queue]++
 			}
 		}
 	}

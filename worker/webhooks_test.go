@@ -86,7 +86,8 @@ func TestReceiversThatAreIll(t *testing.T) {
 		word    string
 	}{
 		"down":     {down: true, word: "unreachable"},
-		"500":      {handler: status(http.StatusInternalServerError), word: "unavailable"},
+		"500":      {handler: status(http.StatusInternalServerError), word: "faulty"},
+		"502":      {handler: status(http.StatusBadGateway), word: "unavailable"},
 		"hangs":    {handler: hang, word: "timeout"},
 		"drips":    {handler: drip, word: "timeout"},
 		"redirect": {handler: http.RedirectHandler("http://169.254.169.254/latest/meta-data/", http.StatusFound).ServeHTTP, word: "redirected"},

@@ -1,10 +1,12 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks"
 )
 
@@ -26,7 +28,7 @@ answer is on its way. The exit status is 1 when the job had ended otherwise befo
 			}
 			defer jobs.close()
 			result, err := jobs.Cancel(cmd.Context(), args[0])
-			if err != nil {
+			if err != nil && (!errors.Is(err, producer.ErrUnreadable) || result.ID == "") { // for that it need not be read
 				return err
 			}
 			if wantsJSON(cmd) {

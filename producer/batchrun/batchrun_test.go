@@ -263,7 +263,7 @@ func TestAnotherRunnerGoesOn(t *testing.T) {
 	}
 	id := b.batch(text.String(), time.Hour)
 	for i := 0; ; i++ {
-		require.Less(t, i, 30, "%+v", b.get(id))
+		require.Less(t, i, 100, "%+v", b.get(id)) // on a busy machine it gets little done each time
 		stop := b.run()
 		time.Sleep(time.Duration(5+60*i) * time.Millisecond) // wherever it is then
 		stop()

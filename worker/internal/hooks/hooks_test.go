@@ -97,6 +97,12 @@ func TestEveryStatus(t *testing.T) {
 			want = Gone
 		case 429:
 			want = Throttled
+		case 502, 503, 504:
+			want = Unavailable
+		default:
+			if status/100 == 5 {
+				want = Faulty
+			}
 		}
 		if want == "" {
 			want = Unavailable
@@ -106,9 +112,9 @@ func TestEveryStatus(t *testing.T) {
 		require.True(t, known, class)
 		require.Equal(t, status/100 == 2, v.state == webhooks.Delivered)
 		require.Equal(t, status == 410, v.off)
-		require.Equal(t, status/100 == 1 || status >= 500, v.effect == webhooks.TargetIll)
+		require.Equal(t, want == Unavailable, v.effect == webhooks.TargetIll)
 	}
-	require.Len(t, verdicts, 13)
+	require.Len(t, verdicts, 14)
 }
 
 func TestWhatKeepsAnAnswerFromComing(t *testing.T) {

@@ -31,7 +31,10 @@ const (
 	Throttled Class = "throttled"
 	// Rejected was answered with another status of 400 to 499.
 	Rejected Class = "rejected"
-	// Unavailable was answered with any other status.
+	// Faulty was answered with another status of 500 and above: by what is behind the URL.
+	Faulty Class = "faulty"
+	// Unavailable was answered with 502, 503 or 504, or with no status that there is: by what stands before all URLs of the
+	// target.
 	Unavailable Class = "unavailable"
 	// TimedOut had no answer, or not the whole of it, in time.
 	TimedOut Class = "timeout"
@@ -76,6 +79,7 @@ var verdicts = map[Class]verdict{
 	Redirected:  {state: again, reason: waitsBackoff, effect: webhooks.TargetUnknown},
 	Throttled:   {state: again, reason: waitsBackoff, effect: webhooks.TargetUnknown},
 	Rejected:    {state: again, reason: waitsBackoff, effect: webhooks.TargetUnknown},
+	Faulty:      {state: again, reason: waitsBackoff, effect: webhooks.TargetUnknown},
 	Unavailable: {state: again, reason: waitsBackoff, effect: webhooks.TargetIll},
 	TimedOut:    {state: again, reason: waitsBackoff, effect: webhooks.TargetIll},
 	Unresolved:  {state: again, reason: waitsBackoff, effect: webhooks.TargetIll},
@@ -102,6 +106,8 @@ func Classify(ctx context.Context, answer Answer) Class {
 		return Throttled
 	case status >= 400 && status <= 499:
 		return Rejected
+	case status >= 500 && status <= 599 && status != http.StatusBadGateway && status != http.StatusServiceUnavailable && status != http.StatusGatewayTimeout:
+		return Faulty
 	}
 	return Unavailable
 }
