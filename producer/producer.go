@@ -150,7 +150,7 @@ func (c *Client) read(ctx context.Context, id string, read func(context.Context,
 	}
 	result, err := within(ctx, func() (tasks.Result, error) {
 		record, err := read(ctx, id)
-		if errors.Is(err, jobstore.ErrUnreadable) {
+		if errors.Is(err, ErrUnreadable) && record != nil { // a wait has read none
 			return record.Result(), err
 		}
 		if err != nil {

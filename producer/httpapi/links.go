@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 )
@@ -39,7 +40,8 @@ func (a *API) linkedResult(ctx context.Context, input *resultInput) (*jobOutput,
 	defer cancel()
 	result, err := a.client.Get(reading, input.ID)
 	problem := (*apiError)(nil)
-	if err != nil && errors.As(failure(input.ID, err), &problem) && problem.status == http.StatusServiceUnavailable {
+	unread := errors.Is(err, producer.ErrUnreadable) // which is told only to whoever has a good link
+	if err != nil && !unread && errors.As(failure(input.ID, err), &problem) && problem.status == http.StatusServiceUnavailable {
 		return nil, problem
 	}
 	run, bad := known.CheckResultLink(result.Tenant, input.ID, url.Values{
@@ -49,6 +51,8 @@ func (a *API) linkedResult(ctx context.Context, input *resultInput) (*jobOutput,
 	switch {
 	case bad != nil:
 		return nil, errNoLink(bad)
+	case unread:
+		return nil, errUnreadable(err)
 	case run != result.Run:
 		return nil, &apiError{
 			status: http.StatusNotFound, code: "run_not_found", param: "run",

@@ -1,7 +1,9 @@
 package httpapi_test
 
 import (
+	"net/url"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -30,6 +32,15 @@ func TestAJobThatCannotBeOpened(t *testing.T) {
 	require.Contains(t, answer.Body.String(), "k1")
 	assertError(t, "another tenant", b.ask("GET", "/v1/jobs/lost", "", "X-Tenant", "other"), "job_not_found")
 	assertError(t, "another tenant", b.ask("DELETE", "/v1/jobs/lost", "", "X-Tenant", "other"), "job_not_found")
+	_, err = b.jobs.Wait(t.Context(), "lost")
+	require.ErrorIs(t, err, producer.ErrUnreadable)
+	forged := "/v1/jobs/lost/result?run=1&expires=99999999999&secret=default&signature=x"
+	assertError(t, "a forged link learns nothing", b.ask("GET", forged, "", "X-Nobody", "1"), "invalid_link")
+	link, err := b.jobs.Catalog().ResultLink("acme", "", "lost", 1, time.Now())
+	require.NoError(t, err)
+	good, err := url.Parse(link)
+	require.NoError(t, err)
+	assertError(t, "a good link", b.ask("GET", good.RequestURI(), "", "X-Nobody", "1"), "unreadable")
 	assertError(t, "run again", b.ask("POST", "/v1/jobs/lost/retry", "", "X-Tenant", "acme"), "unreadable")
 
 	cancelled := b.ask("DELETE", "/v1/jobs/lost", "", "X-Tenant", "acme")

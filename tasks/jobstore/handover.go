@@ -61,6 +61,9 @@ func (s *Store) handOver(ctx context.Context, record *Record) error {
 	if !record.owes() {
 		return nil
 	}
+	if record.unread {
+		return fmt.Errorf("tell of the end of job %s: %w", record.ID, ErrUnreadable)
+	}
 	if record.Job.ReplyStream != "" {
 		if err := s.reply(ctx, record); err != nil {
 			return err
