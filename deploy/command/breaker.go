@@ -126,7 +126,7 @@ func onBreakers(cmd *cobra.Command, do func(ctx context.Context, b *breakers) er
 	if err != nil {
 		return err
 	}
-	return s.onRedis(cmd, func(ctx context.Context, s *settings, client *redis.Client) error {
+	return s.onRedis(cmd, func(ctx context.Context, s *settings, client redis.UniversalClient) error {
 		return do(ctx, &breakers{client, keyspace.New(s.prefix), &s.file.Catalog})
 	})
 }

@@ -99,7 +99,7 @@ time zone. What may have been billed without anybody knowing counts at its worst
 			if err != nil {
 				return err
 			}
-			return s.onRedis(cmd, func(ctx context.Context, s *settings, client *redis.Client) error {
+			return s.onRedis(cmd, func(ctx context.Context, s *settings, client redis.UniversalClient) error {
 				c := &s.file.Catalog
 				reply, err := readCost(ctx, gate.NewBudget(client, keyspace.New(s.prefix), c.Budget), c, day, days, by)
 				switch {

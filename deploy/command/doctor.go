@@ -227,9 +227,9 @@ func examineDeployment(ctx context.Context, s *settings) []finding {
 func redisText(err error) string { return printable(redisProblem(err).Error()) }
 
 // examineWork looks at the workers, and at what is paused, open or dead.
-func examineWork(ctx context.Context, client *redis.Client, s *settings) ([]finding, error) {
+func examineWork(ctx context.Context, client redis.UniversalClient, s *settings) ([]finding, error) {
 	var findings []finding
-	for _, look := range []func(context.Context, *redis.Client, *settings) ([]finding, error){
+	for _, look := range []func(context.Context, redis.UniversalClient, *settings) ([]finding, error){
 		examineWorkers, examinePauses, examineBreakers, examineDead,
 	} {
 		found, err := look(ctx, client, s)

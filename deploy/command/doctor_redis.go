@@ -21,7 +21,7 @@ const (
 )
 
 // examineRedis looks at the server: version, role, clock, policy, persistence, memory.
-func examineRedis(ctx context.Context, client *redis.Client, address string) []finding {
+func examineRedis(ctx context.Context, client redis.UniversalClient, address string) []finding {
 	findings := []finding{{Code: codeRedis, Level: levelOK, Subject: "redis", Message: "answers at " + address}}
 	findings = append(findings, examineClock(ctx, client)...)
 	text, err := client.Info(ctx).Result()
@@ -61,7 +61,7 @@ func parseInfo(text string) map[string]string {
 	return info
 }
 
-func examineClock(ctx context.Context, client *redis.Client) []finding {
+func examineClock(ctx context.Context, client redis.UniversalClient) []finding {
 	asked := time.Now()
 	server, err := client.Time(ctx).Result()
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/pauses"
 )
 
-func examineWorkers(ctx context.Context, client *redis.Client, s *settings) ([]finding, error) {
+func examineWorkers(ctx context.Context, client redis.UniversalClient, s *settings) ([]finding, error) {
 	workers, err := liveWorkers(ctx, client, keyspace.New(s.prefix))
 	if err != nil {
 		return nil, err
@@ -27,7 +27,7 @@ func examineWorkers(ctx context.Context, client *redis.Client, s *settings) ([]f
 	return []finding{{Code: codeWorkers, Level: levelOK, Subject: "workers", Message: fmt.Sprintf("%d alive", len(workers))}}, nil
 }
 
-func examinePauses(ctx context.Context, client *redis.Client, s *settings) ([]finding, error) {
+func examinePauses(ctx context.Context, client redis.UniversalClient, s *settings) ([]finding, error) {
 	paused, err := pauses.New(client, keyspace.New(s.prefix)).Read(ctx)
 	if err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func examinePauses(ctx context.Context, client *redis.Client, s *settings) ([]fi
 	return findings, nil
 }
 
-func examineBreakers(ctx context.Context, client *redis.Client, s *settings) ([]finding, error) {
+func examineBreakers(ctx context.Context, client redis.UniversalClient, s *settings) ([]finding, error) {
 	if s.file == nil {
 		return nil, nil
 	}
@@ -92,7 +92,7 @@ func whyOpen(e endpointStatus) (why, hint string) {
 	return plural(int(e.ConsecutiveFailures), "failure") + " in a row", "it closes by itself when a probe is answered; see what the provider says, or `forebay breaker close " + e.Endpoint + "`"
 }
 
-func examineDead(ctx context.Context, client *redis.Client, s *settings) ([]finding, error) {
+func examineDead(ctx context.Context, client redis.UniversalClient, s *settings) ([]finding, error) {
 	dead, err := readDead(ctx, client, s.prefix)
 	if err != nil {
 		return nil, err

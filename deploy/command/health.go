@@ -94,7 +94,7 @@ type activeReply struct {
 }
 
 // showActive shows which endpoint each tier asks first, as the leader has published it.
-func showActive(ctx context.Context, cmd *cobra.Command, s *settings, client *redis.Client) error {
+func showActive(ctx context.Context, cmd *cobra.Command, s *settings, client redis.UniversalClient) error {
 	endpoints, err := gate.ReadActive(ctx, client, keyspace.New(s.prefix))
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ const workerNotice = 3 * time.Second
 // jobsClient is a producer's client with the connections behind it.
 type jobsClient struct {
 	*producer.Client
-	redis *redis.Client
+	redis redis.UniversalClient
 	keys  keyspace.Keyspace
 }
 

@@ -196,7 +196,7 @@ who has logged in with it is logged out. When it was the last key, nobody is let
 }
 
 func onKeys(cmd *cobra.Command, do func(ctx context.Context, store *apikeys.Store) error) error {
-	return onRedisOf(cmd, func(ctx context.Context, s *settings, client *redis.Client) error {
+	return onRedisOf(cmd, func(ctx context.Context, s *settings, client redis.UniversalClient) error {
 		return do(ctx, apikeys.New(client, keyspace.New(s.prefix)))
 	})
 }

@@ -34,7 +34,7 @@ func newQueueListCommand() *cobra.Command {
 		Short: "Show the queues and what is paused",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return onRedisOf(cmd, func(ctx context.Context, s *settings, client *redis.Client) error {
+			return onRedisOf(cmd, func(ctx context.Context, s *settings, client redis.UniversalClient) error {
 				found, err := producer.ReadQueues(ctx, client, keyspace.New(s.prefix))
 				switch {
 				case err != nil:
@@ -84,7 +84,7 @@ func withTargets(cmd *cobra.Command, paused bool) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return onRedisOf(cmd, func(ctx context.Context, s *settings, client *redis.Client) error {
+		return onRedisOf(cmd, func(ctx context.Context, s *settings, client redis.UniversalClient) error {
 			if paused {
 				if err := s.knowTaskTypes(chosen.taskTypes); err != nil {
 					return err

@@ -33,7 +33,7 @@ func redisProblem(err error) error {
 }
 
 // redisRemedy is what to do when Redis cannot be reached. It is one clause, without a semicolon.
-func redisRemedy(options *redis.Options, err error) string {
+func redisRemedy(options *redis.UniversalOptions, err error) string {
 	other := fmt.Sprintf("name another with --%s or %s", flagRedis, envRedis)
 	var name *net.DNSError
 	var refused redis.Error
@@ -42,7 +42,11 @@ func redisRemedy(options *redis.Options, err error) string {
 	case redis.IsAuthError(err):
 		return fmt.Sprintf("give its user and password in the URL of %s, or by password_env in the configuration", envRedis)
 	case strings.Contains(text, "DB index is out of range"):
-		return fmt.Sprintf("choose a database that it has, such as %s/0, or raise its setting `databases`", options.Addr)
+		return fmt.Sprintf("choose a database that it has, such as %s/0, or raise its setting `databases`", options.Addrs[0])
+	case strings.Contains(text, "cluster support disabled"):
+		return "write redis:// instead of redis-cluster://"
+	case options.MasterName != "" && strings.Contains(text, "sentinel"):
+		return fmt.Sprintf("check the Sentinels' addresses, and that they watch a master of the name %s (SENTINEL MASTERS lists them)", options.MasterName)
 	case errors.As(err, &refused) && remedyOf(text) != "":
 		return remedyOf(text)
 	case errors.As(err, new(tls.RecordHeaderError)):
@@ -65,12 +69,14 @@ func redisRemedy(options *redis.Options, err error) string {
 
 // remedies are what to do about errors of Redis, by their first word.
 var remedies = map[string]string{
-	"OOM":       "Redis is full, so raise its maxmemory, or shorten retentions and wait",
-	"MISCONF":   "Redis cannot write to its disk, so look into its log and free some space",
-	"READONLY":  "this Redis is a replica, so name its primary",
-	"LOADING":   "Redis still loads its data, so try again in a moment",
-	"NOPERM":    "allow this user the command and the keys in Redis' ACL",
-	"WRONGTYPE": "something else writes under the same prefix, so choose another redis.prefix or clear that one",
+	"OOM":         "Redis is full, so raise its maxmemory, or shorten retentions and wait",
+	"MISCONF":     "Redis cannot write to its disk, so look into its log and free some space",
+	"MOVED":       "this Redis is a node of a cluster, so write redis-cluster:// in the place of redis://",
+	"CLUSTERDOWN": "a part of the cluster has no master, so look at CLUSTER NODES and wait for its failover",
+	"READONLY":    "this Redis is a replica, so name its primary",
+	"LOADING":     "Redis still loads its data, so try again in a moment",
+	"NOPERM":      "allow this user the command and the keys in Redis' ACL",
+	"WRONGTYPE":   "something else writes under the same prefix, so choose another redis.prefix or clear that one",
 }
 
 // remedyOf is the remedy for an error as Redis writes it, or "".

@@ -71,10 +71,10 @@ func TestRedisThatIsNone(t *testing.T) {
 func TestRemedyForTLSThatNobodyAnswers(t *testing.T) {
 	t.Parallel()
 	late := fmt.Errorf("dial: %w", context.DeadlineExceeded)
-	assert.Contains(t, redisRemedy(&redis.Options{TLSConfig: &tls.Config{}}, late), "write redis:// instead of rediss:// if there is no TLS there")
-	assert.Contains(t, redisRemedy(&redis.Options{}, late), "check host, port and firewall")
+	assert.Contains(t, redisRemedy(&redis.UniversalOptions{TLSConfig: &tls.Config{}}, late), "write redis:// instead of rediss:// if there is no TLS there")
+	assert.Contains(t, redisRemedy(&redis.UniversalOptions{}, late), "check host, port and firewall")
 	unknown := &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "nowhere", Server: "10.0.0.1:53"}}
-	assert.Contains(t, redisRemedy(&redis.Options{}, unknown), "check the host's name")
+	assert.Contains(t, redisRemedy(&redis.UniversalOptions{}, unknown), "check the host's name")
 	assert.EqualError(t, redisProblem(unknown), "no such host")
 }
 

@@ -232,7 +232,7 @@ func oneName(cmd *cobra.Command, args []string) error {
 }
 
 func onSchedules(cmd *cobra.Command, do func(ctx context.Context, store *schedules.Store) error) error {
-	return onRedisOf(cmd, func(ctx context.Context, s *settings, client *redis.Client) error {
+	return onRedisOf(cmd, func(ctx context.Context, s *settings, client redis.UniversalClient) error {
 		sealer, err := s.sealer()
 		if err != nil {
 			return err

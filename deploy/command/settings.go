@@ -38,7 +38,7 @@ type settings struct {
 	path string
 	// prefix stands before every key.
 	prefix string
-	redis  *redis.Options
+	redis  *redis.UniversalOptions
 }
 
 // loadSettings reads what a command needs that can do without a configuration.
@@ -103,7 +103,7 @@ func configPath(cmd *cobra.Command) string {
 }
 
 // redisOptions are those of the flag's Redis, else of the environment's, the configuration's, or the default one.
-func redisOptions(cmd *cobra.Command, file *config.File) (*redis.Options, error) {
+func redisOptions(cmd *cobra.Command, file *config.File) (*redis.UniversalOptions, error) {
 	flag, _ := cmd.Flags().GetString(flagRedis)
 	switch {
 	case flag != "":
@@ -132,21 +132,21 @@ func namesRedis(cmd *cobra.Command) bool {
 }
 
 // parseRedisURL repeats nothing of the URL in its error: it may hold a password.
-func parseRedisURL(url, source string) (*redis.Options, error) {
-	options, err := redis.ParseURL(url)
+func parseRedisURL(url, source string) (*redis.UniversalOptions, error) {
+	options, err := config.ParseRedisURL(url)
 	if err != nil {
-		return nil, fmt.Errorf("the URL of Redis in %s cannot be read: write redis://host:port/database, rediss://host:port/database for TLS, or unix:///path", source)
+		return nil, fmt.Errorf("the URL of Redis in %s %w", source, err)
 	}
 	return options, nil
 }
 
 // connect returns a client of at least so many connections, once Redis has answered. Its error says within
 // redisTimeout why Redis did not.
-func (s *settings) connect(ctx context.Context, connections int) (*redis.Client, error) {
+func (s *settings) connect(ctx context.Context, connections int) (redis.UniversalClient, error) {
 	return openRedis(ctx, s.redis, connections)
 }
 
-func openRedis(ctx context.Context, options *redis.Options, connections int) (*redis.Client, error) {
+func openRedis(ctx context.Context, options *redis.UniversalOptions, connections int) (redis.UniversalClient, error) {
 	options.DialTimeout = redisTimeout
 	options.ReadTimeout = redisTimeout
 	options.WriteTimeout = redisTimeout
@@ -154,7 +154,7 @@ func openRedis(ctx context.Context, options *redis.Options, connections int) (*r
 	options.PoolSize = max(options.PoolSize, connections)
 	// No server but Redis Enterprise knows them.
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	client := redis.NewClient(options)
+	client := redis.NewUniversalClient(options)
 	ping, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	err := client.Ping(ping).Err()
@@ -185,15 +185,21 @@ func awaitLoaded(ctx context.Context) bool {
 }
 
 // redisAddress names a Redis without its credentials.
-func redisAddress(options *redis.Options) string {
-	if options.Network == "unix" {
-		return options.Addr
+func redisAddress(options *redis.UniversalOptions) string {
+	addresses := strings.Join(options.Addrs, ",")
+	switch {
+	case options.IsClusterMode:
+		return "the cluster of " + addresses
+	case options.MasterName != "":
+		return fmt.Sprintf("%s/%d by the Sentinels at %s", options.MasterName, options.DB, addresses)
+	case strings.HasPrefix(addresses, "/"):
+		return addresses // a socket
 	}
-	return fmt.Sprintf("%s/%d", options.Addr, options.DB)
+	return fmt.Sprintf("%s/%d", addresses, options.DB)
 }
 
 // onRedisOf runs what needs Redis and can do without a configuration.
-func onRedisOf(cmd *cobra.Command, do func(ctx context.Context, s *settings, client *redis.Client) error) error {
+func onRedisOf(cmd *cobra.Command, do func(ctx context.Context, s *settings, client redis.UniversalClient) error) error {
 	s, err := loadSettings(cmd)
 	if err != nil {
 		return err
@@ -202,7 +208,7 @@ func onRedisOf(cmd *cobra.Command, do func(ctx context.Context, s *settings, cli
 }
 
 // onRedis runs what needs Redis.
-func (s *settings) onRedis(cmd *cobra.Command, do func(ctx context.Context, s *settings, client *redis.Client) error) error {
+func (s *settings) onRedis(cmd *cobra.Command, do func(ctx context.Context, s *settings, client redis.UniversalClient) error) error {
 	client, err := s.connect(cmd.Context(), 2)
 	if err != nil {
 		return err

@@ -42,7 +42,7 @@ func newStatusCommand() *cobra.Command {
 		Short: "Show the queues, the workers, and the endpoints with their breakers and health",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return onRedisOf(cmd, func(ctx context.Context, s *settings, client *redis.Client) error {
+			return onRedisOf(cmd, func(ctx context.Context, s *settings, client redis.UniversalClient) error {
 				if active {
 					return showActive(ctx, cmd, s, client)
 				}

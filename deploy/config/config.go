@@ -41,20 +41,6 @@ type File struct {
 	recurring []schedules.Schedule
 }
 
-// Redis is where jobs, results and breakers are kept.
-type Redis struct {
-	// URL is redis://host:port/database, rediss:// for TLS or unix:///path. It holds no password.
-	// Defaults to redis://127.0.0.1:6379/0.
-	URL string `yaml:"url"`
-	// URLEnv names the environment variable that holds the URL; that one may hold a password.
-	URLEnv string `yaml:"url_env"`
-	// PasswordEnv names the environment variable that holds the password, PasswordFile the file. At most one.
-	PasswordEnv  string `yaml:"password_env"`
-	PasswordFile string `yaml:"password_file"`
-	// Prefix stands before every key of this deployment. Defaults to "forebay:".
-	Prefix string `yaml:"prefix"`
-}
-
 // Worker is how one worker process works.
 type Worker struct {
 	// Slots is how many jobs it does at once, 1 to 10000. Defaults to 16.

@@ -119,7 +119,7 @@ func TestExampleDocumentsEveryField(t *testing.T) {
 	}
 
 	// And it works, once one of two that exclude each other is gone.
-	for _, either := range []string{"  url_env: REDIS_URL\n", "  password_file: /run/secrets/redis-password\n"} {
+	for _, either := range []string{"  url_env: REDIS_URL\n", "  password_file: /run/secrets/redis-password\n", "    password_file: /run/secrets/sentinel-password\n"} {
 		require.Contains(t, text, either)
 		text = strings.Replace(text, either, "", 1)
 	}

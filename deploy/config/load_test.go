@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -36,7 +37,7 @@ func TestParseFillsDefaults(t *testing.T) {
 	t.Parallel()
 	file, err := config.Parse("forebay.yaml", []byte("\uFEFF"+good))
 	require.NoError(t, err)
-	assert.Equal(t, config.Redis{URL: "redis://127.0.0.1:6379/0", Prefix: "forebay:"}, file.Redis)
+	assert.Equal(t, config.Redis{URL: "redis://127.0.0.1:6379/0", Prefix: "forebay:", WaitTimeout: time.Second, MemoryLimit: 0.7}, file.Redis)
 	assert.Equal(t, 16, file.Worker.Slots)
 	assert.Equal(t, "2m0s", file.Worker.DrainTimeout.String())
 	assert.Equal(t, "127.0.0.1:8080", file.HTTP.Listen)
@@ -232,7 +233,7 @@ func TestParseRefuses(t *testing.T) {
 		},
 		"URL of Redis": {
 			"accounts:", "redis:\n  url: redis.internal:6379\naccounts:",
-			"forebay.yaml:2:8: redis.url: must be redis://host:port/database, rediss://host:port/database or unix:///path",
+			"forebay.yaml:2:8: redis.url: must be " + config.RedisURLForms,
 		},
 		"two of a kind": {
 			"accounts:", "redis: {url: redis://r:6379, url_env: REDIS_URL, password_env: P, password_file: /p, prefix: 'a{b}'}\naccounts:",

@@ -28,7 +28,7 @@ func TestRedisOptions(t *testing.T) {
 	t.Parallel()
 	options, err := parsed(t, "{url: 'redis://user@redis.internal:6380/3', password_env: P}", map[string]string{"P": "s3cr3t"}).RedisOptions()
 	require.NoError(t, err)
-	assert.Equal(t, "redis.internal:6380", options.Addr)
+	assert.Equal(t, []string{"redis.internal:6380"}, options.Addrs)
 	assert.Equal(t, 3, options.DB)
 	assert.Equal(t, "user", options.Username)
 	assert.Equal(t, "s3cr3t", options.Password)
@@ -42,7 +42,7 @@ func TestRedisOptions(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte("s3cr3t\n"), 0o600))
 	options, err = parsed(t, "{password_file: "+path+"}", nil).RedisOptions()
 	require.NoError(t, err)
-	assert.Equal(t, "127.0.0.1:6379", options.Addr)
+	assert.Equal(t, []string{"127.0.0.1:6379"}, options.Addrs)
 	assert.Equal(t, "s3cr3t", options.Password)
 }
 
@@ -68,7 +68,7 @@ func TestCheckFindsMissingSecrets(t *testing.T) {
 		"a URL that is none": {
 			"{url_env: U}",
 			map[string]string{"RELAY_API_KEY": key, "U": "http://:s3cr3t@%zz"},
-			"forebay.yaml:1:18: redis.url_env: the environment variable U holds no URL of Redis; it must be redis://host:port/database, rediss://host:port/database or unix:///path",
+			"forebay.yaml:1:18: redis.url_env: the environment variable U holds no URL of Redis: it must be " + config.RedisURLForms,
 		},
 		"two passwords": {
 			"{url_env: U, password_env: P}",

@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/forebay-queue/forebay/producer/files"
 	"github.com/forebay-queue/forebay/tasks"
@@ -33,9 +30,6 @@ const (
 	defaultMaxRejected   = 100_000
 	defaultBatchesAtOnce = 4
 )
-
-// redisURLForms are the URLs that a Redis has.
-const redisURLForms = "redis://host:port/database, rediss://host:port/database or unix:///path"
 
 const (
 	maxSlots         = 10_000
@@ -62,6 +56,8 @@ func (f *File) validate() error {
 		f.Redis.URL = cmp.Or(f.Redis.URL, defaultRedisURL)
 	}
 	f.Redis.Prefix = cmp.Or(f.Redis.Prefix, keyspace.DefaultPrefix)
+	f.Redis.WaitTimeout = cmp.Or(f.Redis.WaitTimeout, defaultWaitTimeout)
+	f.Redis.MemoryLimit = cmp.Or(f.Redis.MemoryLimit, defaultMemoryLimit)
 	f.Worker.Slots = cmp.Or(f.Worker.Slots, defaultSlots)
 	f.Worker.DrainTimeout = cmp.Or(f.Worker.DrainTimeout, defaultDrainTimeout)
 	f.HTTP.Listen = cmp.Or(f.HTTP.Listen, defaultListen)
@@ -187,47 +183,6 @@ func (h Health) validate() []error {
 
 func refuse(problem string, path ...string) error {
 	return &catalog.PathError{Path: path, Problem: problem}
-}
-
-func (r Redis) validate() []error {
-	var problems []error
-	if r.URL != "" {
-		if problem := redisURLProblem(r.URL); problem != "" {
-			problems = append(problems, refuse(problem, "redis", "url"))
-		}
-	}
-	if r.URL != "" && r.URLEnv != "" {
-		problems = append(problems, refuse("stands beside url; give one of them", "redis", "url_env"))
-	}
-	if r.URLEnv != "" && !envPattern.MatchString(r.URLEnv) {
-		problems = append(problems, refuse("must be the name of an environment variable, such as REDIS_URL; the URL itself stands in url", "redis", "url_env"))
-	}
-	if r.PasswordEnv != "" && !envPattern.MatchString(r.PasswordEnv) {
-		problems = append(problems, refuse("must be the name of an environment variable, such as REDIS_PASSWORD; the password itself never stands in the file", "redis", "password_env"))
-	}
-	if r.PasswordEnv != "" && r.PasswordFile != "" {
-		problems = append(problems, refuse("stands beside password_env; give one of them", "redis", "password_file"))
-	}
-	if !prefixPattern.MatchString(r.Prefix) {
-		problems = append(problems, refuse(fmt.Sprintf("must be 1 to 64 characters of A-Z a-z 0-9 _ . : -, got %q", r.Prefix), "redis", "prefix"))
-	}
-	return problems
-}
-
-// redisURLProblem says what is wrong with a URL and repeats nothing of it: it may hold a password.
-func redisURLProblem(raw string) string {
-	const example = "must be " + redisURLForms
-	parsed, err := url.Parse(raw)
-	if err != nil {
-		return example
-	}
-	if _, literal := parsed.User.Password(); literal {
-		return "holds a password, and secrets never stand in the file: name its environment variable in password_env, or its file in password_file"
-	}
-	if _, err := redis.ParseURL(raw); err != nil {
-		return example
-	}
-	return ""
 }
 
 func validListen(address string) bool {

@@ -15,8 +15,10 @@ import (
 // allowed is what the fields may hold of which zero means their default. A zero that is written out is out of it: to
 // put the default in its place would pass over what the file says. A "*" stands for any name.
 var allowed = map[string]string{
-	"redis.url":                 redisURLForms,
+	"redis.url":                 RedisURLForms,
 	"redis.prefix":              "1 to 64 characters of A-Z a-z 0-9 _ . : -",
+	"redis.wait_timeout":        "10ms to 1m",
+	"redis.memory_limit":        "more than 0 and at most 1",
 	"worker.slots":              "1 to 10000",
 	"worker.drain_timeout":      "1s to 2h",
 	"http.listen":               "an address and port such as 127.0.0.1:8080, or off",
