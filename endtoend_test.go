@@ -43,15 +43,32 @@ type document struct {
 // processes, the first region answering 500s, hanging and resetting from a third to two thirds of the jobs.
 func TestCorpusOverThreeRegions(t *testing.T) {
 	t.Parallel()
+	corpusOverThreeRegions(t, site{})
+}
+
+// TestCorpusOnReplicatedRedis is the same on a cluster of three masters with their replicas, and by Sentinels.
+func TestCorpusOnReplicatedRedis(t *testing.T) {
+	t.Parallel()
+	for name, servers := range replicated {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			corpusOverThreeRegions(t, site{servers: servers})
+		})
+	}
+}
+
+func corpusOverThreeRegions(t *testing.T, s site) {
+	t.Helper()
 	documents := loadCorpus(t)
 	latency := simulator.Distribution{Min: 50 * time.Millisecond, Max: 300 * time.Millisecond}
-	d := deploy(t, site{regions: []simulator.RegionConfig{
+	s.regions = []simulator.RegionConfig{
 		{Name: "first", Latency: latency, Outages: []simulator.Outage{
 			{Kinds: []string{"500", "hang", "reset"}, FromJob: len(documents) / 3, UntilJob: len(documents) * 2 / 3},
 		}},
 		{Name: "second", Latency: latency},
 		{Name: "third", Latency: latency},
-	}})
+	}
+	d := deploy(t, s)
 	d.startWorkers(workers)
 	d.enqueue(documents)
 	results := d.results(documents)

@@ -62,8 +62,19 @@ type site struct {
 	callTimeout time.Duration
 	// fsync is when Redis makes its writes durable. Defaults to "always": it has lost nothing that it has answered to.
 	fsync string
+	// servers starts the Redis, says where it is, and which server is killed first. Defaults to one that loses nothing.
+	servers func(t testing.TB) redisSite
 	// more is what else the configuration has.
 	more string
+	// redisMore is what else the configuration's section for Redis has.
+	redisMore string
+}
+
+// redisSite is a Redis that was started for a test.
+type redisSite struct {
+	url     string
+	client  redis.UniversalClient
+	servers []*redistest.Server
 }
 
 // deployment is a real redis-server, a simulated provider in the test's process, and forebay's built program,
@@ -74,8 +85,10 @@ type deployment struct {
 	dir       string
 	binary    string
 	provider  string // its URL
-	redis     *redis.Client
-	server    *redistest.Server
+	redis     redis.UniversalClient
+	server    *redistest.Server // the first, or the only one
+	servers   []*redistest.Server
+	redisURL  string
 	sim       *simulator.Simulator
 	store     *jobstore.Store
 	producer  *producer.Client
@@ -102,7 +115,14 @@ func deploy(t testing.TB, s site) *deployment {
 	var err error
 	d.binary, err = buildBinary()
 	require.NoError(t, err)
-	d.redis, d.server = redistest.Real(t, "--appendonly", "yes", "--appendfsync", s.fsync)
+	if s.servers == nil {
+		s.servers = func(t testing.TB) redisSite {
+			client, server := redistest.Real(t, "--appendonly", "yes", "--appendfsync", s.fsync)
+			return redisSite{server.URL(), client, []*redistest.Server{server}}
+		}
+	}
+	started := s.servers(t)
+	d.redis, d.servers, d.server, d.redisURL = started.client, started.servers, started.servers[0], started.url
 	d.store, err = jobstore.New(jobstore.Config{Redis: d.redis})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = d.store.Close() })
@@ -123,12 +143,12 @@ func deploy(t testing.TB, s site) *deployment {
 // configure writes the shipped example with the simulated regions in the place of its endpoints.
 func (d *deployment) configure() {
 	text := fmt.Sprintf(`
-redis: {url: %q}
+redis: {url: %q%s}
 worker: {slots: %d, drain_timeout: 10m}
 breaker: {failures: %d, recovery: %s}
 accounts: {sim: {}}
 endpoints:
-`, d.server.URL(), d.site.slots, threshold, recovery)
+`, d.redisURL, d.site.redisMore, d.site.slots, threshold, recovery)
 	for i, region := range d.site.regions {
 		text += fmt.Sprintf("  %s: {account: sim, url: %q, region: %s, priority: %d, timeout: %s, tries: %d, auth: none, simulated: true%s}\n",
 			region.Name, d.provider+"/"+region.Name+"/v1", region.Name, i+1, d.site.callTimeout, max(3-i, 1), d.limitsOf(i))

@@ -2,7 +2,9 @@ package redistest
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,15 +12,27 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// clusterNodes is how many there are: the fewest that Redis's own tools make a cluster of.
-const clusterNodes = 3
+// clusterMasters is how many there are: the fewest that Redis's own tools make a cluster of.
+const clusterMasters = 3
 
 // Cluster starts a Redis Cluster that ends with the test, and a client for it: three masters, each a redis-server process
 // on loopback with a third of the slots. The arguments are added to their command lines.
 func Cluster(t testing.TB, args ...string) (*redis.ClusterClient, []*Server) {
 	t.Helper()
-	ctx := context.Background()
-	nodes, servers, addrs := make([]*redis.Client, clusterNodes), make([]*Server, clusterNodes), make([]string, clusterNodes)
+	return startCluster(t, 0, args)
+}
+
+// ReplicatedCluster is Cluster with a replica for each master: of the servers, the fourth is the first one's, and so on.
+// A replica takes over within seconds.
+func ReplicatedCluster(t testing.TB, args ...string) (*redis.ClusterClient, []*Server) {
+	t.Helper()
+	return startCluster(t, clusterMasters, append([]string{"--cluster-node-timeout", "2000"}, args...))
+}
+
+func startCluster(t testing.TB, replicas int, args []string) (*redis.ClusterClient, []*Server) {
+	t.Helper()
+	ctx, count := context.Background(), clusterMasters+replicas
+	nodes, servers, addrs := make([]*redis.Client, count), make([]*Server, count), make([]string, count)
 	must := func(err error, what string, node int) {
 		if err != nil {
 			t.Fatalf("%s node %d of the cluster: %v", what, node, err)
@@ -30,7 +44,9 @@ func Cluster(t testing.TB, args ...string) (*redis.ClusterClient, []*Server) {
 		_, bus, _ := net.SplitHostPort(freeAddr(t))
 		nodes[i], servers[i] = Real(t, append([]string{"--cluster-enabled", "yes", "--cluster-port", bus}, args...)...)
 		addrs[i] = servers[i].Addr
-		must(nodes[i].ClusterAddSlotsRange(ctx, i*16384/clusterNodes, (i+1)*16384/clusterNodes-1).Err(), "give slots to", i)
+		if i < clusterMasters {
+			must(nodes[i].ClusterAddSlotsRange(ctx, i*16384/clusterMasters, (i+1)*16384/clusterMasters-1).Err(), "give slots to", i)
+		}
 		must(nodes[i].Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err(), "give an epoch to", i)
 		if i == 0 {
 			_, firstPort, _ = net.SplitHostPort(addrs[0])
@@ -40,7 +56,13 @@ func Cluster(t testing.TB, args ...string) (*redis.ClusterClient, []*Server) {
 		must(nodes[i].Do(ctx, "CLUSTER", "MEET", "127.0.0.1", firstPort, firstBus).Err(), "introduce", i)
 	}
 	for i, node := range nodes {
-		awaitWhole(t, node, i)
+		await(t, node, "cluster_state:ok", fmt.Sprintf("cluster_known_nodes:%d", count))
+		if i >= clusterMasters {
+			id, err := nodes[i-clusterMasters].Do(ctx, "CLUSTER", "MYID").Text()
+			must(err, "name the master of", i)
+			must(node.Do(ctx, "CLUSTER", "REPLICATE", id).Err(), "make a replica of", i)
+			awaitReplica(t, node)
+		}
 	}
 	cluster := redis.NewClusterClient(&redis.ClusterOptions{
 		Addrs: addrs, MaintNotificationsConfig: Options(addrs[0]).MaintNotificationsConfig,
@@ -49,15 +71,27 @@ func Cluster(t testing.TB, args ...string) (*redis.ClusterClient, []*Server) {
 	return cluster, servers
 }
 
-// awaitWhole waits until a node knows all others and all slots are served.
-func awaitWhole(t testing.TB, node *redis.Client, number int) {
+// await waits until what a node knows of its cluster has all these words.
+func await(t testing.TB, node *redis.Client, words ...string) {
 	t.Helper()
 	var state string
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		state, _ = node.ClusterInfo(context.Background()).Result()
-		if strings.Contains(state, "cluster_state:ok") && strings.Contains(state, "cluster_known_nodes:3") {
+		if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(state, word) }) {
 			return
 		}
 	}
-	t.Fatalf("node %d of the cluster does not see it whole within 30s: %s", number, state)
+	t.Fatalf("%s does not see its cluster whole within 30s: %s", node.Options().Addr, state)
+}
+
+// awaitReplica waits until a replica has what its master has.
+func awaitReplica(t testing.TB, node *redis.Client) {
+	t.Helper()
+	var state string
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if state, _ = node.Info(context.Background(), "replication").Result(); strings.Contains(state, "master_link_status:up") {
+			return
+		}
+	}
+	t.Fatalf("%s does not follow its master within 30s: %s", node.Options().Addr, state)
 }
