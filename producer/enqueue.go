@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/forebay-queue/forebay/tasks"
@@ -166,7 +167,12 @@ func (all *chunk) begin(ctx context.Context, c *Client, before *chunk) {
 		}
 		created := sync.OnceFunc(func() { close(all.created) })
 		defer created()
-		outcomes, err := within(ctx, func() ([]outcome, error) { return c.write(ctx, all.prepared, created), nil })
+		outcomes, err := within(ctx, func() ([]outcome, error) {
+			if err := c.Room(ctx); err != nil {
+				return nil, err
+			}
+			return c.write(ctx, all.prepared, created), nil
+		})
 		for at, i := range all.places {
 			if err != nil {
 				all.errs[i] = unaccepted(all.receipts[i].ID, err)
@@ -239,9 +245,25 @@ func (c *Client) write(ctx context.Context, jobs []jobstore.NewJob, recorded fun
 		}
 	}
 	_ = group.Wait() // errors are the jobs' own
+	c.awaitReplicas(ctx, jobs, outcomes)
 	c.nudge(ctx, jobs)
 	failpoint.At("enqueue.queued")
 	return outcomes
+}
+
+// awaitReplicas waits until replicas have what was written without an error.
+func (c *Client) awaitReplicas(ctx context.Context, jobs []jobstore.NewJob, outcomes []outcome) {
+	ids, places := make([]string, 0, len(jobs)), make([]int, 0, len(jobs))
+	for i, job := range jobs {
+		if outcomes[i].err == nil && !outcomes[i].created.Status.Ended() {
+			ids, places = append(ids, job.Job.ID), append(places, i)
+		}
+	}
+	for at, err := range c.store.AwaitReplicas(ctx, ids) {
+		if err != nil {
+			outcomes[places[at]].err = unaccepted(ids[at], err)
+		}
+	}
 }
 
 // nudge has workers begin with what was enqueued into lanes. They look by themselves, but a second later.
@@ -309,5 +331,18 @@ func (c *Client) taskEnded(queue, taskID string) (bool, error) {
 }
 
 func unaccepted(id string, err error) error {
+	switch {
+	case errors.Is(err, ErrFull):
+		return &fullError{fmt.Errorf("job %s was not accepted: %w; enqueue it again then, which repeats nothing", id, err)}
+	case redis.HasErrorPrefix(err, "OOM"):
+		return &fullError{fmt.Errorf("it is not known whether job %s was accepted: %w: %w; enqueue it again when there is, which repeats nothing", id, ErrFull, err)}
+	case errors.Is(err, ErrUnreplicated):
+		return fmt.Errorf("%w: %w; enqueue job %s again, which repeats nothing", ErrUnaccepted, err, id)
+	}
 	return fmt.Errorf("%w: %w; check that Redis runs and enqueue job %s again, which repeats nothing", ErrUnaccepted, err, id)
 }
+
+// fullError is an ErrFull that is an ErrUnaccepted, too, without saying that of a job of which it is known.
+type fullError struct{ error }
+
+func (e *fullError) Unwrap() []error { return []error{e.error, ErrUnaccepted} }

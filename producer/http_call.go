@@ -61,6 +61,8 @@ func (e *HTTPError) Unwrap() error {
 		return ErrStaleRun
 	case "refused":
 		return ErrRefused
+	case "store_full":
+		return ErrFull
 	}
 	if e.Status != 0 && e.Status != http.StatusBadRequest && e.Status != http.StatusRequestEntityTooLarge || e.passes() {
 		return nil
@@ -75,7 +77,7 @@ func (e *HTTPError) Unwrap() error {
 func (e *HTTPError) passes() bool {
 	switch e.Status {
 	case 0:
-		return e.Code == "store_unavailable" || e.Code == "rate_limited"
+		return e.Code == "store_unavailable" || e.Code == "store_full" || e.Code == "rate_limited"
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusRequestTimeout:
 		return true
 	}

@@ -3,6 +3,7 @@
 package producer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/seal"
+	"github.com/forebay-queue/forebay/tasks/servers"
 )
 
 // What a Client's errors wrap, beside tasks.ErrInvalidJob for a job that is refused.
@@ -38,7 +40,17 @@ var (
 	// ErrUnaccepted: Redis could not be asked, so it is not known whether the job was accepted. To enqueue it again
 	// under the same id repeats nothing.
 	ErrUnaccepted = errors.New("it is not known whether the job was accepted")
+	// ErrUnreplicated: too few replicas are known to have the job. It comes with ErrUnaccepted.
+	ErrUnreplicated = jobstore.ErrUnreplicated
+	// ErrFull: Redis has no room for new jobs. It comes with ErrUnaccepted: enqueue the job again when there is room.
+	ErrFull = errors.New("Redis has no room for new jobs")
 )
+
+// Replication is how many replicas must have a job before it counts as accepted.
+type Replication = jobstore.Replication
+
+// NoMemoryLimit leaves it to Redis to refuse what it has no room for, the results of running jobs as well.
+const NoMemoryLimit = 1
 
 // Config configures a Client. A zero field means its documented default.
 type Config struct {
@@ -54,6 +66,12 @@ type Config struct {
 	// Concurrency is how many tasks EnqueueMany hands to asynq at once. On a single Redis server they travel together;
 	// on a cluster each needs a connection. Defaults to 256, on a cluster to 32.
 	Concurrency int
+	// MemoryLimit is the share of Redis' maxmemory from which no job is accepted, with ErrFull; NoMemoryLimit turns it off.
+	// Defaults to 0.7.
+	MemoryLimit float64
+	// Replication is how many replicas must have a job before it is accepted, ErrUnreplicated if they do not within its
+	// Timeout. Defaults to none.
+	Replication Replication
 }
 
 func (c Config) validate() error {
@@ -63,6 +81,12 @@ func (c Config) validate() error {
 	}
 	if c.Concurrency < 0 {
 		errs = append(errs, fmt.Errorf("producer: Config.Concurrency must be at least 1, got %d", c.Concurrency))
+	}
+	if c.MemoryLimit < 0 || c.MemoryLimit > 1 {
+		errs = append(errs, fmt.Errorf("producer: Config.MemoryLimit must be more than 0 and at most 1, got %v", c.MemoryLimit))
+	}
+	if c.Replication.Replicas < 0 || c.Replication.Replicas > 0 && c.Replication.Timeout < time.Millisecond {
+		errs = append(errs, fmt.Errorf("producer: Config.Replication must be some replicas and at least 1ms, got %d and %s", c.Replication.Replicas, c.Replication.Timeout))
 	}
 	return errors.Join(errs...)
 }
@@ -76,6 +100,7 @@ type Client struct {
 	queue       *asynq.Client
 	inspector   *asynq.Inspector
 	concurrency int
+	meter       *servers.Meter
 }
 
 // New returns a Client. It sends nothing yet: see Ready.
@@ -90,7 +115,7 @@ func New(config Config) (*Client, error) {
 			config.Concurrency = envelope.MostTogether
 		}
 	}
-	stores := jobstore.Config{Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer}
+	stores := jobstore.Config{Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer, Replication: config.Replication}
 	if config.Catalog != nil {
 		stores.Replies = jobstore.Replies(config.Catalog.ReplyStreams)
 	}
@@ -100,6 +125,7 @@ func New(config Config) (*Client, error) {
 	}
 	return &Client{
 		redis: config.Redis, catalog: config.Catalog, store: store, concurrency: config.Concurrency,
+		meter:     servers.NewMeter(config.Redis, cmp.Or(config.MemoryLimit, servers.DefaultLimit)),
 		queue:     asynq.NewClientFromRedisClient(queue),
 		inspector: asynq.NewInspectorFromRedisClient(config.Redis),
 	}, nil
@@ -122,6 +148,14 @@ func (c *Client) Keys() keyspace.Keyspace { return c.store.Keys() }
 
 // Close ends every Wait. The Redis client stays open.
 func (c *Client) Close() error { return c.store.Close() }
+
+// Room returns an ErrFull where Redis has no room for new jobs. It asks Redis about once a second.
+func (c *Client) Room(ctx context.Context) error {
+	if err := c.meter.Check(ctx); err != nil {
+		return fmt.Errorf("%w: %w; give it more memory, or wait until results have passed their retention", ErrFull, err)
+	}
+	return nil
+}
 
 // Ready reports whether Redis answers.
 func (c *Client) Ready(ctx context.Context) error {

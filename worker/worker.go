@@ -27,6 +27,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/pauses"
 	"github.com/forebay-queue/forebay/tasks/seal"
+	"github.com/forebay-queue/forebay/tasks/servers"
 	"github.com/forebay-queue/forebay/worker/internal/asynqredis"
 	"github.com/forebay-queue/forebay/worker/internal/hooks"
 	"github.com/forebay-queue/forebay/worker/internal/policy"
@@ -252,6 +253,9 @@ func (w *Worker) Start(ctx context.Context) error {
 	if err := w.checkClock(ctx); err != nil {
 		return err
 	}
+	if err := w.checkServers(ctx); err != nil {
+		return err
+	}
 	if err := w.store.Heartbeat(ctx, w.id, livenessTTL); err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
@@ -333,6 +337,20 @@ func (w *Worker) checkClock(ctx context.Context) error {
 	if skew := time.Since(server); skew.Abs() > maxClockSkew {
 		return fmt.Errorf("worker: this machine's clock is %s off Redis's, more than %s; set it by NTP and start again",
 			skew.Round(time.Millisecond), maxClockSkew)
+	}
+	return nil
+}
+
+// checkServers refuses a Redis that would lose jobs by itself.
+func (w *Worker) checkServers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, clockTimeout)
+	defer cancel()
+	warnings, err := servers.Check(ctx, w.redis)
+	if err != nil {
+		return fmt.Errorf("worker: %w", err)
+	}
+	for _, warning := range warnings {
+		w.log.Warn().Msg(warning)
 	}
 	return nil
 }

@@ -64,11 +64,11 @@ func openBatchSite(cmd *cobra.Command, flags batchRunFlags) (*batchSite, error) 
 	}
 	site.redis = client
 	site.closers = append(site.closers, client.Close)
-	return site, site.openClient()
+	return site, site.openClient(s.clientConfig(client, sealer))
 }
 
-func (s *batchSite) openClient() error {
-	client, err := producer.New(producer.Config{Redis: s.redis, Catalog: s.catalog, Prefix: s.prefix, Sealer: s.sealer})
+func (s *batchSite) openClient(config producer.Config) error {
+	client, err := producer.New(config)
 	if err != nil {
 		return errors.Join(err, s.close())
 	}

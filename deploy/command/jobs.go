@@ -10,7 +10,6 @@ import (
 
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks"
-	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
@@ -33,11 +32,7 @@ func openJobs(cmd *cobra.Command, s *settings) (*jobsClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	var known *catalog.Catalog
-	if s.file != nil {
-		known = &s.file.Catalog
-	}
-	jobs, err := producer.New(producer.Config{Redis: client, Catalog: known, Prefix: s.prefix, Sealer: sealer})
+	jobs, err := producer.New(s.clientConfig(client, sealer))
 	if err != nil {
 		_ = client.Close()
 		return nil, err

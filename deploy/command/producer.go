@@ -86,12 +86,12 @@ func runProducer(cmd *cobra.Command, s *settings, listen string) error {
 	if err != nil {
 		return err
 	}
-	client, err := s.connect(cmd.Context(), producerConnections)
+	client, err := s.connectToServe(cmd.Context(), producerConnections, log)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	jobs, err := producer.New(producer.Config{Redis: client, Catalog: &s.file.Catalog, Prefix: s.prefix, Sealer: sealer})
+	jobs, err := producer.New(s.clientConfig(client, sealer))
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ func runScheduler(cmd *cobra.Command, s *settings) error {
 	if err != nil {
 		return err
 	}
-	client, err := s.connect(cmd.Context(), schedulerConnections)
+	client, err := s.connectToServe(cmd.Context(), schedulerConnections, log)
 	if err != nil {
 		return err
 	}

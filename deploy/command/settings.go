@@ -11,11 +11,14 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"github.com/forebay-queue/forebay/deploy/config"
+	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/seal"
+	"github.com/forebay-queue/forebay/tasks/servers"
 )
 
 const (
@@ -144,6 +147,32 @@ func parseRedisURL(url, source string) (*redis.UniversalOptions, error) {
 // redisTimeout why Redis did not.
 func (s *settings) connect(ctx context.Context, connections int) (redis.UniversalClient, error) {
 	return openRedis(ctx, s.redis, connections)
+}
+
+// connectToServe is connect for what serves the deployment, which a Redis must be fit for.
+func (s *settings) connectToServe(ctx context.Context, connections int, log zerolog.Logger) (redis.UniversalClient, error) {
+	client, err := s.connect(ctx, connections)
+	if err != nil {
+		return nil, err
+	}
+	warnings, err := servers.Check(ctx, client)
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	for _, warning := range warnings {
+		log.Warn().Msg(warning)
+	}
+	return client, nil
+}
+
+// clientConfig is that of a way in, by the configuration where there is one.
+func (s *settings) clientConfig(client redis.UniversalClient, sealer *seal.Sealer) producer.Config {
+	settings := producer.Config{Redis: client, Prefix: s.prefix, Sealer: sealer}
+	if s.file != nil {
+		settings.Catalog, settings.MemoryLimit = &s.file.Catalog, s.file.Redis.MemoryLimit
+		settings.Replication = producer.Replication{Replicas: s.file.Redis.WaitReplicas, Timeout: s.file.Redis.WaitTimeout}
+	}
+	return settings
 }
 
 func openRedis(ctx context.Context, options *redis.UniversalOptions, connections int) (redis.UniversalClient, error) {

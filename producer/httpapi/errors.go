@@ -185,6 +185,16 @@ func failure(id string, err error) *apiError {
 		return &apiError{status: http.StatusConflict, code: "refused", param: "id", message: "job " + id + " was refused and never accepted; send it again, corrected, under the same id"}
 	case errors.Is(err, producer.ErrSucceeded):
 		return &apiError{status: http.StatusConflict, code: "succeeded", param: "id", message: "job " + id + " has succeeded and is never run again; send it under another id"}
+	case errors.Is(err, producer.ErrFull):
+		return &apiError{
+			status: http.StatusServiceUnavailable, code: "store_full", retryAfter: 10,
+			message: "job " + id + " was not accepted: the store has no room for new jobs; send it again later under this id, which repeats nothing",
+		}
+	case errors.Is(err, producer.ErrUnreplicated):
+		return &apiError{
+			status: http.StatusServiceUnavailable, code: "store_unavailable",
+			message: "it is not known whether job " + id + " was accepted: too few of the store's replicas have it; send it again under this id, which repeats nothing",
+		}
 	case errors.Is(err, producer.ErrUnaccepted):
 		return &apiError{
 			status: http.StatusServiceUnavailable, code: "store_unavailable",

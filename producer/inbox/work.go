@@ -24,7 +24,9 @@ type reading struct {
 	left      int
 	// full tells that the queues were full when last looked at, away that Redis did not answer.
 	full, away bool
-	size       sizes
+	// noRoom tells that Redis had no room for new jobs when last looked at.
+	noRoom bool
+	size   sizes
 }
 
 // work reads until the Inbox stops.
@@ -57,6 +59,9 @@ func (n *Inbox) work() {
 
 // turn reads once and brings what it has read to its end.
 func (n *Inbox) turn(at *reading) error {
+	if n.noRoom(at) {
+		return nil
+	}
 	if full, err := n.queuesFull(at); err != nil || full {
 		return err
 	}
@@ -114,6 +119,23 @@ func (r *reading) endRound() {
 	if left > 0 {
 		r.retry(min(2*r.retryWait, longestWait))
 	}
+}
+
+// noRoom tells whether Redis has no room for new jobs. What is in the stream has its room already.
+func (n *Inbox) noRoom(at *reading) bool {
+	err := n.client.Room(n.alive)
+	if none := err != nil; none != at.noRoom {
+		at.noRoom = none
+		if none {
+			n.log.Warn().Err(err).Msg("the inbox waits")
+		} else {
+			n.log.Info().Msg("Redis has room; the inbox is read again")
+		}
+	}
+	if err != nil {
+		n.pause(fullPause)
+	}
+	return err != nil
 }
 
 // queuesFull tells whether so many tasks wait that nothing more is to be read.

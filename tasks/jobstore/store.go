@@ -30,6 +30,8 @@ type Config struct {
 	// Sealer encrypts what records hold of requests and results. All processes of a deployment need the same keys. Defaults
 	// to none: records are plain.
 	Sealer *seal.Sealer
+	// Replication is what AwaitReplicas waits for. Defaults to nothing.
+	Replication Replication
 }
 
 // Store reads and writes the records of jobs. It may be used by any number of goroutines.
@@ -39,7 +41,8 @@ type Store struct {
 	keys  keyspace.Keyspace
 	hub   *hub
 	// sealer is nil where records are plain.
-	sealer *seal.Sealer
+	sealer  *seal.Sealer
+	barrier *barrier
 	// trips are nil where every job needs a script of its own.
 	trips    *trips
 	batches  *batches.Store
@@ -75,6 +78,7 @@ func New(config Config) (*Store, error) {
 		hub:   newHub(config.Redis, keyspace.New(config.Prefix).Silence()),
 
 		sealer:  config.Sealer,
+		barrier: newBarrier(config.Redis, config.Replication),
 		trips:   newTrips(config.Redis),
 		batches: members, webhooks: hooks, replies: config.Replies,
 	}, nil
