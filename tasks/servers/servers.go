@@ -75,7 +75,7 @@ func look(ctx context.Context, client redis.UniversalClient, section string) ([]
 
 func ask(ctx context.Context, client redis.Cmdable, section string) (Server, error) {
 	text, err := client.Info(ctx, section).Result()
-	if redis.HasErrorPrefix(err, "ERR section") { // the embedded Redis
+	if redis.HasErrorPrefix(err, "section (") { // the embedded Redis
 		return Server{}, nil
 	}
 	if err != nil {
