@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -64,6 +65,8 @@ type site struct {
 	fsync string
 	// servers starts the Redis, says where it is, and which server is killed first. Defaults to one that loses nothing.
 	servers func(t testing.TB) redisSite
+	// provider stands in front of the simulated one. Defaults to nothing.
+	provider func(http.Handler) http.Handler
 	// more is what else the configuration has.
 	more string
 	// redisMore is what else the configuration's section for Redis has.
@@ -128,7 +131,11 @@ func deploy(t testing.TB, s site) *deployment {
 	t.Cleanup(func() { _ = d.store.Close() })
 	d.sim, err = simulator.New(simulator.Config{Seed: 1, Regions: s.regions})
 	require.NoError(t, err)
-	provider := httptest.NewServer(d.sim)
+	var handler http.Handler = d.sim
+	if s.provider != nil {
+		handler = s.provider(handler)
+	}
+	provider := httptest.NewServer(handler)
 	t.Cleanup(func() {
 		_ = d.sim.Close()
 		provider.Close()

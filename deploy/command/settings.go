@@ -184,6 +184,7 @@ func openRedis(ctx context.Context, options *redis.UniversalOptions, connections
 	// No server but Redis Enterprise knows them.
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	client := redis.NewUniversalClient(options)
+	servers.Follow(client)
 	ping, cancel := context.WithTimeout(ctx, redisTimeout)
 	defer cancel()
 	err := client.Ping(ping).Err()

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/forebay-queue/forebay/tasks/servers"
 )
 
 // clusterMasters is how many there are: the fewest that Redis's own tools make a cluster of.
@@ -32,7 +34,7 @@ func ReplicatedCluster(t testing.TB, args ...string) (*redis.ClusterClient, []*S
 func startCluster(t testing.TB, replicas int, args []string) (*redis.ClusterClient, []*Server) {
 	t.Helper()
 	ctx, count := context.Background(), clusterMasters+replicas
-	nodes, servers, addrs := make([]*redis.Client, count), make([]*Server, count), make([]string, count)
+	nodes, processes, addrs := make([]*redis.Client, count), make([]*Server, count), make([]string, count)
 	must := func(err error, what string, node int) {
 		if err != nil {
 			t.Fatalf("%s node %d of the cluster: %v", what, node, err)
@@ -42,8 +44,8 @@ func startCluster(t testing.TB, replicas int, args []string) (*redis.ClusterClie
 	for i := range nodes {
 		// By itself the bus listens on the port of Redis plus 10,000, and there may be no such port.
 		_, bus, _ := net.SplitHostPort(freeAddr(t))
-		nodes[i], servers[i] = Real(t, append([]string{"--cluster-enabled", "yes", "--cluster-port", bus}, args...)...)
-		addrs[i] = servers[i].Addr
+		nodes[i], processes[i] = Real(t, append([]string{"--cluster-enabled", "yes", "--cluster-port", bus}, args...)...)
+		addrs[i] = processes[i].Addr
 		if i < clusterMasters {
 			must(nodes[i].ClusterAddSlotsRange(ctx, i*16384/clusterMasters, (i+1)*16384/clusterMasters-1).Err(), "give slots to", i)
 		}
@@ -67,8 +69,9 @@ func startCluster(t testing.TB, replicas int, args []string) (*redis.ClusterClie
 	cluster := redis.NewClusterClient(&redis.ClusterOptions{
 		Addrs: addrs, MaintNotificationsConfig: Options(addrs[0]).MaintNotificationsConfig,
 	})
+	servers.Follow(cluster)
 	t.Cleanup(func() { _ = cluster.Close() })
-	return cluster, servers
+	return cluster, processes
 }
 
 // await waits until what a node knows of its cluster has all these words.

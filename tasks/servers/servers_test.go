@@ -1,4 +1,4 @@
-package servers
+package servers_test
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/forebay-queue/forebay/tasks/redistest"
+	"github.com/forebay-queue/forebay/tasks/servers"
 )
 
 func TestCheck(t *testing.T) {
@@ -29,7 +30,7 @@ func TestCheck(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			client, _ := redistest.Real(t, row.args...)
-			warnings, err := Check(t.Context(), client)
+			warnings, err := servers.Check(t.Context(), client)
 			if row.err == "" {
 				require.NoError(t, err)
 			} else {
@@ -43,10 +44,10 @@ func TestCheck(t *testing.T) {
 func TestCheckOfAReplicaAndOfACluster(t *testing.T) {
 	t.Parallel()
 	cluster, nodes := redistest.ReplicatedCluster(t, "--appendonly", "yes")
-	warnings, err := Check(t.Context(), cluster)
+	warnings, err := servers.Check(t.Context(), cluster)
 	require.NoError(t, err)
 	assert.Empty(t, warnings)
-	all, err := Look(t.Context(), cluster)
+	all, err := servers.Look(t.Context(), cluster)
 	require.NoError(t, err)
 	require.Len(t, all, 3)
 	for _, s := range all {
@@ -55,42 +56,42 @@ func TestCheckOfAReplicaAndOfACluster(t *testing.T) {
 		assert.Equal(t, "master", s.Role)
 	}
 	require.NoError(t, client(t, nodes[1]).ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lfu").Err())
-	_, err = Check(t.Context(), cluster)
+	_, err = servers.Check(t.Context(), cluster)
 	require.ErrorContains(t, err, "Redis at "+nodes[1].Addr+" has the maxmemory-policy allkeys-lfu")
-	_, err = Check(t.Context(), client(t, nodes[4]))
+	_, err = servers.Check(t.Context(), client(t, nodes[4]))
 	require.ErrorContains(t, err, "Redis is a replica, which takes no writes")
 }
 
 func TestEmbeddedRedisHasRoom(t *testing.T) {
 	t.Parallel()
 	client, _ := redistest.Embedded(t)
-	warnings, err := Check(t.Context(), client)
+	warnings, err := servers.Check(t.Context(), client)
 	require.NoError(t, err)
 	assert.Empty(t, warnings)
-	require.NoError(t, NewMeter(client, DefaultLimit).Check(t.Context()))
+	require.NoError(t, servers.NewMeter(client, servers.DefaultLimit).Check(t.Context()))
 }
 
 func TestMeter(t *testing.T) {
 	t.Parallel()
 	cluster, nodes := redistest.Cluster(t)
-	meter := NewMeter(cluster, 0.5)
+	meter := servers.NewMeter(cluster, 0.5)
 	require.NoError(t, meter.Check(t.Context()), "without a maxmemory there is room")
 	node := client(t, nodes[2])
 	require.NoError(t, node.ConfigSet(t.Context(), "maxmemory", "3mb").Err())
 	require.NoError(t, meter.Check(t.Context()), "the servers are asked once a second")
-	meter.asked = time.Now().Add(-every)
-	var full *FullError
+	meter.Forget()
+	var full *servers.FullError
 	require.ErrorAs(t, meter.Check(t.Context()), &full)
 	assert.Equal(t, nodes[2].Addr, full.Server.Addr)
 	assert.Regexp(t, `^Redis at 127\.0\.0\.1:\d+ uses \d+ % of its maxmemory of 3 MiB, and from 50 % on no job is accepted, so that running ones have room for their results$`, full.Error())
 
-	require.NoError(t, NewMeter(cluster, 1).Check(t.Context()), "off")
+	require.NoError(t, servers.NewMeter(cluster, 1).Check(t.Context()), "off")
 	nodes[2].Kill()
-	meter.asked = time.Now().Add(-every)
+	meter.Forget()
 	require.NoError(t, meter.Check(t.Context()), "whether it can be written is found by writing")
 	nodes[2].Start() // without a maxmemory
 	require.Eventually(t, func() bool {
-		_, err := Look(t.Context(), cluster)
+		_, err := servers.Look(t.Context(), cluster)
 		return err == nil && meter.Check(t.Context()) == nil
 	}, 30*time.Second, 50*time.Millisecond, "there is room again")
 }
@@ -102,12 +103,12 @@ func TestMeterAsksOncePerSecond(t *testing.T) {
 		client, _ := redistest.InBubble(t)
 		asked := &questions{}
 		client.AddHook(asked)
-		meter := NewMeter(client, DefaultLimit)
+		meter := servers.NewMeter(client, servers.DefaultLimit)
 		for range 10 {
 			for range 100 {
 				require.NoError(t, meter.Check(t.Context()))
 			}
-			time.Sleep(every)
+			time.Sleep(time.Second)
 		}
 		assert.Equal(t, 10, asked.count)
 	})

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
+	"github.com/forebay-queue/forebay/tasks/servers"
 	"github.com/forebay-queue/forebay/worker/internal/slots"
 )
 
@@ -113,7 +114,9 @@ func newPeeker(client redis.UniversalClient) (redis.UniversalClient, error) {
 		options := *client.Options()
 		options.PoolSize, options.MinIdleConns, options.MaxIdleConns, options.PipelinePoolSize = 1, 0, 0, -1
 		options.ReadOnly, options.RouteByLatency, options.RouteRandomly = false, false, false
-		return redis.NewClusterClient(&options), nil
+		peeker := redis.NewClusterClient(&options)
+		servers.Follow(peeker)
+		return peeker, nil
 	}
 	return nil, fmt.Errorf("asynqredis: a %T cannot serve a queue: give a *redis.Client or a *redis.ClusterClient", client)
 }
