@@ -42,6 +42,9 @@ type suspect struct {
 	since time.Time
 	// hadTask tells that its task was seen before it was missing.
 	hadTask bool
+	// at is how far a living worker had come with it when it was judged, and since when it has not come further.
+	at      string
+	atSince time.Time
 }
 
 func newRecords() records {

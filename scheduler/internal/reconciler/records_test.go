@@ -118,6 +118,39 @@ func TestATaskThatAsynqEnded(t *testing.T) {
 	})
 }
 
+// A worker has ended a delivery and lives on, and what it wrote last was lost with a master of Redis, but for its word to
+// asynq. One that only takes long is left alone.
+func TestALostLastWord(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(b *bench) {
+		lost, gone, slow := b.taken("w1"), b.taken("w1"), b.taken("w1")
+		b.alive("w1")
+		k := b.bulk.keys
+		for _, id := range []string{lost, slow} {
+			b.redis.LRem(b.t.Context(), k.active, 0, id)
+			b.redis.ZRem(b.t.Context(), k.lease, id)
+			b.redis.ZAdd(b.t.Context(), k.completed, redis.Z{Score: 1e10, Member: id})
+			b.redis.HSet(b.t.Context(), k.tasks+id, "state", "completed")
+		}
+		b.redis.LRem(b.t.Context(), k.active, 0, gone)
+		b.redis.ZRem(b.t.Context(), k.lease, gone)
+		b.redis.Del(b.t.Context(), k.tasks+gone)
+		b.full()
+		for range 2 {
+			b.later(missingFor + time.Second)
+			attempt := tasks.Attempt{Delivery: b.get(slow).Delivery, Worker: "w1", Endpoint: "e", CallDeadline: time.Now().Add(time.Minute)}
+			_, err := b.store.Begin(b.t.Context(), slow, 1, attempt)
+			require.NoError(b.t, err)
+			b.alive("w1")
+			b.full()
+		}
+		b.full()
+		require.Equal(b.t, "pending(pending)", b.places(lost))
+		require.Equal(b.t, "pending(pending)", b.places(gone))
+		require.Equal(b.t, "completed(completed)", b.places(slow), "its worker gets on")
+	})
+}
+
 // A hash that is in no list, as a script that failed half-way leaves it.
 func TestATaskInNoList(t *testing.T) {
 	t.Parallel()

@@ -202,7 +202,7 @@ func (b *bench) later(span time.Duration) {
 	}
 	for _, suspects := range []map[string]suspect{b.records.suspects, b.webhooks.suspects} {
 		for id, known := range suspects {
-			known.since = known.since.Add(-span)
+			known.since, known.atSince = known.since.Add(-span), known.atSince.Add(-span)
 			suspects[id] = known
 		}
 	}

@@ -3,6 +3,7 @@ package reconciler
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -81,7 +82,7 @@ func (r *Reconciler) judge(ctx context.Context, id string, known suspect) error 
 		delete(r.records.suspects, id)
 		return nil
 	}
-	if busy, err := r.busy(ctx, record); err != nil || busy {
+	if busy, err := r.busyWithout(ctx, record, known); err != nil || busy {
 		return err
 	}
 	switch {
@@ -111,6 +112,29 @@ func (r *Reconciler) busy(ctx context.Context, record *jobstore.Record) (bool, e
 		if err != nil || alive {
 			return alive, err
 		}
+	}
+	until, err := r.store.CloseOrphans(ctx, record, "")
+	return !until.IsZero(), err
+}
+
+// busyWithout is busy for a job whose task asynq has let go of. A worker does that with its last word on a delivery. Where
+// the record says otherwise, that word may have been lost, as with a master of Redis that had not replicated it, while
+// the worker lives on: so it has to show, for as long as a task must have been missing, that it gets on.
+func (r *Reconciler) busyWithout(ctx context.Context, record *jobstore.Record, known suspect) (bool, error) {
+	busy, err := r.busy(ctx, record)
+	if err != nil || !busy {
+		return busy, err
+	}
+	at := record.Delivery
+	if calls := len(record.Attempts); calls > 0 {
+		at += fmt.Sprintf("/%d/%t", record.Attempts[calls-1].Seq, record.Attempts[calls-1].Ended)
+	}
+	if known.at != at {
+		known.at, known.atSince = at, time.Now()
+		r.records.suspects[record.ID] = known
+	}
+	if time.Since(known.atSince) < missingFor {
+		return true, nil
 	}
 	until, err := r.store.CloseOrphans(ctx, record, "")
 	return !until.IsZero(), err
