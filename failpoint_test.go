@@ -61,7 +61,7 @@ func requireKilled(t *testing.T, cmd *exec.Cmd) {
 func (d *deployment) queuedTasks() map[string]int {
 	d.t.Helper()
 	found := map[string]int{}
-	for _, id := range d.redis.LRange(d.t.Context(), d.store.Keys().QueuePending("default"), 0, -1).Val() {
+	for _, id := range d.redis.LRange(d.t.Context(), d.store.Keys().QueuePending("default", ""), 0, -1).Val() {
 		found[id]++
 	}
 	return found

@@ -14,7 +14,7 @@ import (
 
 	"github.com/forebay-queue/forebay/deploy/simulator"
 	"github.com/forebay-queue/forebay/tasks"
-	"github.com/forebay-queue/forebay/tasks/pauses"
+	"github.com/forebay-queue/forebay/tasks/envelope"
 )
 
 func withPriority(priority tasks.Priority) func(*tasks.Job) {
@@ -113,7 +113,7 @@ func TestIdleWorker(t *testing.T) {
 	time.Sleep(time.Second)
 	perQueue, all := d.commands(watched)
 	t.Logf("commands a second: %.1f in all; %v", float64(all)/watched.Seconds(), perQueue)
-	queues := pauses.Queues()
+	queues := envelope.QueueNames()
 	assert.LessOrEqual(t, float64(all)/watched.Seconds(), most*float64(len(queues))+process)
 	for _, queue := range queues {
 		count := perQueue[queue]
@@ -141,7 +141,7 @@ func (d *deployment) commands(watched time.Duration) (perQueue map[string]int, a
 			continue
 		}
 		all++
-		for _, queue := range pauses.Queues() {
+		for _, queue := range envelope.QueueNames() {
 			if strings.Contains(line, "{"+queue+"}") {
 				perQueue[queue]++
 			}

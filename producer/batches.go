@@ -64,7 +64,7 @@ func (c *Client) CancelMembers(ctx context.Context, id string) error {
 		case errors.Is(err, jobstore.ErrNotFound):
 			return c.Batches().Report(ctx, id, batches.Report{Number: number, State: batches.Cancelled})
 		case err == nil && reply.Cancelled:
-			_ = c.inspector.DeleteTask(envelope.Queue(c.store.Keys(), reply.Priority), envelope.TaskID(member, reply.Run))
+			_ = c.inspector.DeleteTask(envelope.Queue(c.store.Keys(), reply.Priority, reply.Shard), envelope.TaskID(member, reply.Run))
 		}
 		return err
 	})

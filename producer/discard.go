@@ -33,7 +33,7 @@ func (c *Client) discard(ctx context.Context, id string, run int) error {
 		return fmt.Errorf("discard job %s: %w", id, ErrNotEnded)
 	}
 	// The tasks go first: as soon as the record has gone, the id and the name of its task may be a new job's.
-	queue := envelope.Queue(c.store.Keys(), seen.Priority)
+	queue := envelope.Queue(c.store.Keys(), seen.Priority, seen.Shard)
 	for shown := 1; shown <= seen.Run; shown++ {
 		// Most are no longer shown, and one that a worker is about to acknowledge goes by itself, within the hour.
 		_ = c.inspector.DeleteTask(queue, envelope.TaskID(id, shown))

@@ -17,6 +17,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/failpoint"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
 // A chunk of EnqueueMany is written in one pipeline.
@@ -237,7 +238,7 @@ func (c *Client) write(ctx context.Context, jobs []jobstore.NewJob, recorded fun
 				if !created[i].RunAt.IsZero() {
 					job.Job.RunAt = &created[i].RunAt
 				}
-				if err := c.enqueueTask(ctx, job.Job, created[i].Run); err != nil {
+				if err := c.enqueueTask(ctx, job.Job, created[i].Shard, created[i].Run); err != nil {
 					outcomes[i].err = unaccepted(job.Job.ID, err)
 				}
 				return nil
@@ -246,7 +247,7 @@ func (c *Client) write(ctx context.Context, jobs []jobstore.NewJob, recorded fun
 	}
 	_ = group.Wait() // errors are the jobs' own
 	c.awaitReplicas(ctx, jobs, outcomes)
-	c.nudge(ctx, jobs)
+	c.nudge(ctx, jobs, created)
 	failpoint.At("enqueue.queued")
 	return outcomes
 }
@@ -267,12 +268,13 @@ func (c *Client) awaitReplicas(ctx context.Context, jobs []jobstore.NewJob, outc
 }
 
 // nudge has workers begin with what was enqueued into lanes. They look by themselves, but a second later.
-func (c *Client) nudge(ctx context.Context, jobs []jobstore.NewJob) {
-	nudged := map[tasks.Priority]bool{}
-	for _, job := range jobs {
-		if job.Job.Member != nil && !nudged[job.Job.Priority] {
-			nudged[job.Job.Priority] = true
-			_ = envelope.Nudge(ctx, c.redis, c.store.Keys(), job.Job.Priority)
+func (c *Client) nudge(ctx context.Context, jobs []jobstore.NewJob, created []jobstore.Created) {
+	nudged := map[string]bool{}
+	for i, job := range jobs {
+		queue := envelope.Queue(c.store.Keys(), created[i].Priority, created[i].Shard)
+		if job.Job.Member != nil && !nudged[queue] {
+			nudged[queue] = true
+			_ = envelope.Nudge(ctx, c.redis, queue)
 		}
 	}
 }
@@ -281,8 +283,8 @@ func (c *Client) nudge(ctx context.Context, jobs []jobstore.NewJob) {
 const enqueueTries = 3
 
 // enqueueTask makes sure that a run's task is in its queue.
-func (c *Client) enqueueTask(ctx context.Context, job tasks.Job, run int) error {
-	task, options, err := envelope.New(c.store.Keys(), job, run)
+func (c *Client) enqueueTask(ctx context.Context, job tasks.Job, shard keyspace.Shard, run int) error {
+	task, options, err := envelope.New(c.store.Keys(), job, shard, run)
 	if err != nil {
 		return err
 	}
@@ -294,7 +296,7 @@ func (c *Client) enqueueTask(ctx context.Context, job tasks.Job, run int) error 
 			break
 		}
 		var cleared bool
-		if cleared, err = c.clearEnded(ctx, job, run); err == nil && !cleared {
+		if cleared, err = c.clearEnded(ctx, job, shard, run); err == nil && !cleared {
 			return nil
 		}
 	}
@@ -304,8 +306,8 @@ func (c *Client) enqueueTask(ctx context.Context, job tasks.Job, run int) error 
 // clearEnded takes away a task that asynq only shows any more, completed or archived, though its job has not ended. It
 // would keep its id from a job whose record is new, as after the retention of an earlier job of that id. It reports
 // whether there was such a task.
-func (c *Client) clearEnded(ctx context.Context, job tasks.Job, run int) (bool, error) {
-	queue, taskID := envelope.Queue(c.store.Keys(), job.Priority), envelope.TaskID(job.ID, run)
+func (c *Client) clearEnded(ctx context.Context, job tasks.Job, shard keyspace.Shard, run int) (bool, error) {
+	queue, taskID := envelope.Queue(c.store.Keys(), job.Priority, shard), envelope.TaskID(job.ID, run)
 	ended, err := c.taskEnded(queue, taskID)
 	if err != nil || !ended {
 		return false, err

@@ -63,6 +63,9 @@ type Config struct {
 	// Sealer encrypts what is kept of requests and results. All processes of a deployment need the same keys. Defaults to
 	// none.
 	Sealer *seal.Sealer
+	// Shards is into how many shards the queues are divided, 1 to keyspace.MaxShards. Workers find those of every producer,
+	// whatever they are told themselves. Defaults to 1.
+	Shards keyspace.Shards
 	// Concurrency is how many tasks EnqueueMany hands to asynq at once. On a single Redis server they travel together;
 	// on a cluster each needs a connection. Defaults to 256, on a cluster to 32.
 	Concurrency int
@@ -87,6 +90,9 @@ func (c Config) validate() error {
 	}
 	if c.Replication.Replicas < 0 || c.Replication.Replicas > 0 && c.Replication.Timeout < time.Millisecond {
 		errs = append(errs, fmt.Errorf("producer: Config.Replication must be some replicas and at least 1ms, got %d and %s", c.Replication.Replicas, c.Replication.Timeout))
+	}
+	if err := c.Shards.Check(); err != nil {
+		errs = append(errs, fmt.Errorf("producer: %w", err))
 	}
 	return errors.Join(errs...)
 }
@@ -115,7 +121,9 @@ func New(config Config) (*Client, error) {
 			config.Concurrency = envelope.MostTogether
 		}
 	}
-	stores := jobstore.Config{Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer, Replication: config.Replication}
+	stores := jobstore.Config{
+		Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer, Shards: config.Shards, Replication: config.Replication,
+	}
 	if config.Catalog != nil {
 		stores.Replies = jobstore.Replies(config.Catalog.ReplyStreams)
 	}
@@ -145,6 +153,9 @@ func (c *Client) Sealer() *seal.Sealer { return c.store.Sealer() }
 
 // Keys are the names of what is kept in Redis.
 func (c *Client) Keys() keyspace.Keyspace { return c.store.Keys() }
+
+// Shards is into how many shards the queues are divided: Config.Shards.
+func (c *Client) Shards() keyspace.Shards { return c.store.Shards() }
 
 // Close ends every Wait. The Redis client stays open.
 func (c *Client) Close() error { return c.store.Close() }
@@ -226,7 +237,7 @@ func (c *Client) cancel(ctx context.Context, id string, end func() (jobstore.Can
 		reply, err := end()
 		if err == nil && reply.Cancelled {
 			// A task that stays behind finds the job ended.
-			_ = c.inspector.DeleteTask(envelope.Queue(c.store.Keys(), reply.Priority), envelope.TaskID(id, reply.Run))
+			_ = c.inspector.DeleteTask(envelope.Queue(c.store.Keys(), reply.Priority, reply.Shard), envelope.TaskID(id, reply.Run))
 		}
 		return reply, err
 	})
@@ -261,7 +272,7 @@ func (c *Client) reopen(ctx context.Context, id string, reopen func() (*jobstore
 		if record == nil {
 			return nil, err
 		}
-		return record, errors.Join(err, c.enqueueTask(ctx, record.Job, record.Run))
+		return record, errors.Join(err, c.enqueueTask(ctx, record.Job, record.Shard, record.Run))
 	})
 	if err != nil {
 		return tasks.Result{}, named(id, err)

@@ -2,12 +2,14 @@ package producer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/pauses"
 )
@@ -30,6 +32,21 @@ type Queue struct {
 	Archived  int `json:"archived"`
 	// Paused tells that no call of the queue is begun.
 	Paused bool `json:"paused"`
+	// Shards are those of the queue in which something was ever enqueued, where it has any; the unsharded one, which is
+	// always consumed, is called as the queue is.
+	Shards []QueueShard `json:"shards,omitempty"`
+}
+
+// QueueShard counts the tasks of one shard of a queue.
+type QueueShard struct {
+	// Shard is what asynq's consoles call it, but for a prefix.
+	Shard     string `json:"shard"`
+	Pending   int    `json:"pending"`
+	Active    int    `json:"active"`
+	Scheduled int    `json:"scheduled"`
+	Retry     int    `json:"retry"`
+	Archived  int    `json:"archived"`
+	Paused    bool   `json:"paused"`
 }
 
 // Queues reads the queues, the most urgent first.
@@ -43,25 +60,55 @@ func ReadQueues(ctx context.Context, client redis.UniversalClient, keys keyspace
 	if err != nil {
 		return Queues{}, err
 	}
-	inspector := asynq.NewInspectorFromRedisClient(client)
-	known, err := inspector.Queues()
+	// Whoever has ever enqueued into a shard has it listed: how many there are need not be known.
+	found, err := envelope.FindShards(ctx, client, keys, 1)
 	if err != nil {
-		return Queues{}, fmt.Errorf("list the queues in Redis: %w", err)
+		return Queues{}, err
 	}
+	inspector := asynq.NewInspectorFromRedisClient(client)
 	all := Queues{PausedTaskTypes: paused.TaskTypes}
-	for _, name := range pauses.Queues() {
-		queue := Queue{Queue: name}
-		if inAsynq := keys.Queue(name); slices.Contains(known, inAsynq) { // else nothing was ever enqueued there
-			found, err := inspector.GetQueueInfo(inAsynq)
-			if err != nil {
-				return Queues{}, fmt.Errorf("read the queue %s in Redis: %w", name, err)
+	for _, name := range envelope.QueueNames() {
+		queue := Queue{Queue: name, Paused: slices.Contains(paused.Queues, name)}
+		for _, shard := range found {
+			if shard.Queue != name || !shard.Listed {
+				continue
 			}
-			queue = Queue{name, found.Pending + found.Aggregating, found.Active, found.Scheduled, found.Retry, found.Archived, false}
+			counts, err := readShard(inspector, shard)
+			if err != nil {
+				return Queues{}, err
+			}
+			counts.Paused = paused.Shard(name, shard.Shard)
+			queue.add(counts)
 		}
-		queue.Paused = slices.Contains(paused.Queues, name)
+		if len(queue.Shards) == 1 && queue.Shards[0].Shard == name {
+			queue.Shards = nil
+		}
 		all.Queues = append(all.Queues, queue)
 	}
 	return all, nil
+}
+
+func (q *Queue) add(shard QueueShard) {
+	q.Pending += shard.Pending
+	q.Active += shard.Active
+	q.Scheduled += shard.Scheduled
+	q.Retry += shard.Retry
+	q.Archived += shard.Archived
+	q.Shards = append(q.Shards, shard)
+}
+
+func readShard(inspector *asynq.Inspector, shard envelope.ShardOfQueue) (QueueShard, error) {
+	found, err := inspector.GetQueueInfo(shard.Name)
+	switch {
+	case errors.Is(err, asynq.ErrQueueNotFound): // it was empty, and was just taken off the list
+		return QueueShard{Shard: shard.Label()}, nil
+	case err != nil:
+		return QueueShard{}, fmt.Errorf("read the queue %s in Redis: %w", shard.Label(), err)
+	}
+	return QueueShard{
+		Shard: shard.Label(), Pending: found.Pending + found.Aggregating, Active: found.Active, Scheduled: found.Scheduled,
+		Retry: found.Retry, Archived: found.Archived,
+	}, nil
 }
 
 // PauseQueue has no worker begin a call of a queue, or, with paused false, has them go on. It tells whether that

@@ -61,6 +61,8 @@ type Config struct {
 	// Schedules are those of the configuration, beside those that were added while it runs. They must have passed Complete.
 	// Without a Catalog none makes jobs.
 	Schedules []schedules.Schedule
+	// Shards is into how many shards the queues are divided, 1 to keyspace.MaxShards. Defaults to 1.
+	Shards keyspace.Shards
 	// HealthInterval is the time from one health probe of an endpoint to the next, at least 1s; NoHealthProbes turns
 	// them off. Defaults to 60s.
 	HealthInterval time.Duration
@@ -75,6 +77,9 @@ func (c Config) validate() error {
 	}
 	if c.HealthInterval != 0 && c.HealthInterval != NoHealthProbes && c.HealthInterval < time.Second {
 		problems = append(problems, fmt.Errorf("scheduler: health_interval must be at least 1s, got %s", c.HealthInterval))
+	}
+	if err := c.Shards.Check(); err != nil {
+		problems = append(problems, fmt.Errorf("scheduler: %w", err))
 	}
 	return errors.Join(problems...)
 }
@@ -116,7 +121,7 @@ func New(config Config) (*Scheduler, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	stores := jobstore.Config{Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer}
+	stores := jobstore.Config{Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer, Shards: config.Shards}
 	if config.Catalog != nil {
 		stores.Replies = jobstore.Replies(config.Catalog.ReplyStreams)
 	}
@@ -191,7 +196,7 @@ func (s *Scheduler) lead(ctx context.Context, term *leader.Term) {
 	}
 	parts.Go(func() { keeper.New(s.store, term, s.log).Run(ctx) })
 	parts.Go(func() { s.deadLetters(term).Run(ctx) })
-	mending, err := reconciler.New(reconciler.Config{Redis: s.redis, Store: s.store, Term: term, Log: s.log})
+	mending, err := reconciler.New(reconciler.Config{Redis: s.redis, Store: s.store, Shards: s.config.Shards, Term: term, Log: s.log})
 	if err != nil {
 		s.log.Error().Err(err).Msg("nothing is mended")
 		<-ctx.Done()

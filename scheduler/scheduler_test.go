@@ -181,7 +181,7 @@ func (f *fleet) enqueue(count int) {
 		}
 		_, err := f.store.Create(f.t.Context(), jobstore.NewJob{Job: job, Fingerprint: "f"})
 		require.NoError(f.t, err)
-		task, options, err := envelope.New(keyspace.New(""), job, 1)
+		task, options, err := envelope.New(keyspace.New(""), job, "", 1)
 		require.NoError(f.t, err)
 		_, err = client.Enqueue(task, options...)
 		require.NoError(f.t, err)

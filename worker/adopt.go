@@ -17,6 +17,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/failpoint"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
 const (
@@ -63,7 +64,7 @@ func (w *Worker) adopt(ctx context.Context, task *asynq.Task) error {
 	if !created.RunAt.IsZero() {
 		own.RunAt = &created.RunAt
 	}
-	if err := w.enqueueAdopted(foreign, own, created.Run); err != nil {
+	if err := w.enqueueAdopted(foreign, own, created); err != nil {
 		return &returned{in: repeatUnknown, why: err.Error()}
 	}
 	failpoint.At("adopt.queued")
@@ -74,8 +75,8 @@ func (w *Worker) adopt(ctx context.Context, task *asynq.Task) error {
 
 // enqueueAdopted enqueues a job's own task. Where the foreign one has its very id, in the same queue, it is enqueued as
 // soon as that one is acknowledged.
-func (w *Worker) enqueueAdopted(foreign foreignTask, job tasks.Job, run int) error {
-	task, options, err := envelope.New(w.store.Keys(), job, run)
+func (w *Worker) enqueueAdopted(foreign foreignTask, job tasks.Job, created jobstore.Created) error {
+	task, options, err := envelope.New(w.store.Keys(), job, created.Shard, created.Run)
 	if err != nil {
 		return err
 	}
@@ -85,7 +86,7 @@ func (w *Worker) enqueueAdopted(foreign foreignTask, job tasks.Job, run int) err
 			return err
 		})
 	}
-	if foreign.id != envelope.TaskID(job.ID, run) || foreign.queue != envelope.Queue(w.store.Keys(), job.Priority) {
+	if foreign.id != envelope.TaskID(job.ID, created.Run) || foreign.queue != envelope.Queue(w.store.Keys(), job.Priority, created.Shard) {
 		if err = enqueue(); errors.Is(err, asynq.ErrTaskIDConflict) {
 			return nil // it is there
 		}
@@ -181,8 +182,10 @@ func (w *Worker) forget(foreign foreignTask) {
 // foreignTask is a task that Forebay has not made.
 type foreignTask struct {
 	id, queue string
-	taskType  string
-	payload   []byte
+	// of is the queue without its shard.
+	of       string
+	taskType string
+	payload  []byte
 	// priority is that of the queue.
 	priority tasks.Priority
 }
@@ -191,13 +194,12 @@ func (w *Worker) foreignTask(ctx context.Context, task *asynq.Task) foreignTask 
 	f := foreignTask{payload: task.Payload()}
 	f.id, _ = asynq.GetTaskID(ctx)
 	f.queue, _ = asynq.GetQueueName(ctx)
+	f.of = f.queue
 	if name := strings.TrimPrefix(task.Type(), envelope.TypePrefix); name != envelope.Adhoc {
 		f.taskType = name
 	}
-	for _, priority := range tasks.Priorities() {
-		if envelope.Queue(w.store.Keys(), priority) == f.queue {
-			f.priority = priority
-		}
+	if queue, _, ours := w.store.Keys().ParseQueue(f.queue); ours && slices.Contains(tasks.Priorities(), tasks.Priority(queue)) {
+		f.priority, f.of = tasks.Priority(queue), w.store.Keys().Queue(queue, keyspace.Unsharded)
 	}
 	return f
 }
@@ -224,13 +226,14 @@ func (f foreignTask) job() (tasks.Job, error) {
 	return job, nil
 }
 
-// jobID is the id of a job that names none: that of its task and queue, so that the task delivered again is the same job.
+// jobID is the id of a job that names none: that of its task and queue, so that the task delivered again is the same job,
+// in whichever shard.
 func (f foreignTask) jobID() string {
 	queue := string(f.priority)
 	if id := "asynq-" + queue + "-" + f.id; slices.Contains(tasks.Priorities(), f.priority) && f.id != "" && tasks.ValidID(id) {
 		return id
 	}
-	sum := sha256.Sum256([]byte(f.queue + "\x00" + f.id))
+	sum := sha256.Sum256([]byte(f.of + "\x00" + f.id))
 	return "asynq-" + hex.EncodeToString(sum[:16])
 }
 

@@ -187,7 +187,7 @@ func enqueueForebay(b *testing.B, client *redis.Client, cat *catalog.Catalog) {
 			if _, err := store.Create(b.Context(), jobstore.NewJob(prepared)); err != nil {
 				return err
 			}
-			task, enqueueOptions, err := envelope.New(store.Keys(), prepared.Job, 1)
+			task, enqueueOptions, err := envelope.New(store.Keys(), prepared.Job, "", 1)
 			if err != nil {
 				return err
 			}

@@ -33,7 +33,7 @@ func (w *Worker) refreshPauses(ctx context.Context, all bool) error {
 	before := cmp.Or(w.paused.Load(), &pauses.State{})
 	var state pauses.State
 	var err error
-	if all || w.running.busy() || len(before.Queues) > 0 {
+	if all || w.running.busy() || len(before.Queues)+len(before.Shards) > 0 {
 		state, err = w.pauses.Read(ctx)
 	} else {
 		state.TaskTypes, err = w.pauses.TaskTypes(ctx)
@@ -42,7 +42,7 @@ func (w *Worker) refreshPauses(ctx context.Context, all bool) error {
 		return err
 	}
 	w.paused.Store(&state)
-	if !slices.Equal(before.Queues, state.Queues) || !slices.Equal(before.TaskTypes, state.TaskTypes) {
+	if !slices.Equal(before.Queues, state.Queues) || !slices.Equal(before.TaskTypes, state.TaskTypes) || !slices.Equal(before.Shards, state.Shards) {
 		w.log.Info().Strs("queues", state.Queues).Strs("task_types", state.TaskTypes).Msg("what is paused has changed")
 	}
 	return nil
@@ -69,7 +69,7 @@ func (d *delivery) heldBack() *conclusion {
 		return nil
 	case state.TaskType(d.job):
 		wait = min(pausedTypeWait, time.Duration(max(d.record.Deliveries, 1))*pausedWait)
-	case state.Queue(d.job):
+	case state.Queue(d.job, d.record.Shard):
 		wait = pausedWait
 	default:
 		return nil

@@ -71,7 +71,7 @@ func TestACallCostsThreeRoundTrips(t *testing.T) {
 func (b *bench) tripsOf(trips *roundTrips, id string) [][]string {
 	record, err := b.store.Get(b.t.Context(), id)
 	require.NoError(b.t, err)
-	task, _, err := envelope.New(b.store.Keys(), record.Job, record.Run)
+	task, _, err := envelope.New(b.store.Keys(), record.Job, record.Shard, record.Run)
 	require.NoError(b.t, err)
 	trips.begin()
 	require.NoError(b.t, b.worker.ProcessTask(b.t.Context(), task))

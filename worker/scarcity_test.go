@@ -133,7 +133,7 @@ func (s *scarcity) enqueue(priority tasks.Priority, number int) string {
 	require.NoError(s.t, err)
 	_, err = s.store.Create(s.t.Context(), jobstore.NewJob{Job: prepared.Job, Fingerprint: prepared.Fingerprint, PromptTokens: prepared.PromptTokens})
 	require.NoError(s.t, err)
-	task, options, err := envelope.New(s.store.Keys(), prepared.Job, 1)
+	task, options, err := envelope.New(s.store.Keys(), prepared.Job, "", 1)
 	require.NoError(s.t, err)
 	_, err = s.queue.Enqueue(task, options...)
 	require.NoError(s.t, err)

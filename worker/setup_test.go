@@ -141,7 +141,7 @@ func (b *bench) deliverTo(w *worker.Worker, id string) error {
 	b.t.Helper()
 	record, err := b.store.Get(b.t.Context(), id)
 	require.NoError(b.t, err)
-	task, _, err := envelope.New(b.store.Keys(), record.Job, record.Run)
+	task, _, err := envelope.New(b.store.Keys(), record.Job, record.Shard, record.Run)
 	require.NoError(b.t, err)
 	return w.ProcessTask(b.t.Context(), task)
 }

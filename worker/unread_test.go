@@ -85,7 +85,7 @@ func TestAJobThatCannotBeReadGoesBack(t *testing.T) {
 
 func (b *bench) task(id string) *asynq.Task {
 	b.t.Helper()
-	task, _, err := envelope.New(b.store.Keys(), tasks.Job{ID: id, TaskType: "summary"}, 1)
+	task, _, err := envelope.New(b.store.Keys(), tasks.Job{ID: id, TaskType: "summary"}, "", 1)
 	require.NoError(b.t, err)
 	return task
 }

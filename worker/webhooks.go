@@ -108,7 +108,7 @@ func (d *hookDelivery) work(ctx context.Context) error {
 	if out := time.Until(r.OpenUntil); out > 0 {
 		return d.wait(ctx, "attempt_open", out) // of another delivery, which may be alive
 	}
-	if state := d.worker.paused.Load(); state != nil && state.Webhooks() {
+	if state := d.worker.paused.Load(); state != nil && state.Webhooks(r.Shard) {
 		return d.wait(ctx, reasonPaused, pausedWait)
 	}
 	switch late := time.Since(r.Since) > patience(schedule); {

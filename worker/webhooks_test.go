@@ -46,7 +46,7 @@ func TestAJobsWebhook(t *testing.T) {
 		})
 		record, err := b.store.Get(t.Context(), id)
 		require.NoError(t, err)
-		task, options, err := envelope.New(b.store.Keys(), record.Job, 1)
+		task, options, err := envelope.New(b.store.Keys(), record.Job, record.Shard, 1)
 		require.NoError(t, err)
 		_, err = asynq.NewClientFromRedisClient(b.redis).Enqueue(task, options...)
 		require.NoError(t, err)
@@ -477,7 +477,7 @@ func TestWhatAWebhookIsAboutIsGone(t *testing.T) {
 		require.JSONEq(t, `{"id":"evt_`+webhooks.ID("batch")[4:]+`","object":"event","created_at":1700000000,"type":"batch.completed","data":{"id":"batch_7"}}`,
 			string(b.at("batch.example")[0].body))
 
-		task, options, err := envelope.NewWebhook(b.store.Keys(), webhooks.ID("norecord"), "job.failed", 1, time.Time{})
+		task, options, err := envelope.NewWebhook(b.store.Keys(), "", webhooks.ID("norecord"), "job.failed", 1, time.Time{})
 		require.NoError(t, err)
 		_, err = asynq.NewClientFromRedisClient(b.redis).Enqueue(task, options...)
 		require.NoError(t, err)

@@ -28,7 +28,6 @@ import (
 	"github.com/forebay-queue/forebay/tasks/pauses"
 	"github.com/forebay-queue/forebay/tasks/seal"
 	"github.com/forebay-queue/forebay/tasks/servers"
-	"github.com/forebay-queue/forebay/worker/internal/asynqredis"
 	"github.com/forebay-queue/forebay/worker/internal/hooks"
 	"github.com/forebay-queue/forebay/worker/internal/policy"
 	"github.com/forebay-queue/forebay/worker/internal/provider"
@@ -52,7 +51,7 @@ var weights = map[tasks.Priority]int{tasks.PriorityCritical: 6, tasks.PriorityDe
 // Config configures a Worker. A zero field means its documented default.
 type Config struct {
 	// Redis is the client to use; the Worker does not close it. Required. Give it a pool of at least Slots connections,
-	// those of the catalog's webhooks, and one for each queue.
+	// those of the catalog's webhooks, and one for each shard of each queue: Connections says how many.
 	Redis redis.UniversalClient
 	// Prefix stands before every key. Defaults to keyspace.DefaultPrefix. All processes of a deployment share it.
 	Prefix string
@@ -63,6 +62,9 @@ type Config struct {
 	Catalog *catalog.Catalog
 	// Slots is how many deliveries run at once. Defaults to 16.
 	Slots int
+	// Shards is into how many shards the queues are divided, 1 to keyspace.MaxShards. Those that others have enqueued into
+	// are served as well. Defaults to 1.
+	Shards keyspace.Shards
 	// DrainTimeout is how long Run lets running calls finish once it is told to stop. Defaults to 2m; it should be
 	// longer than the longest timeout of an endpoint.
 	DrainTimeout time.Duration
@@ -87,6 +89,9 @@ func (c Config) validate() error {
 	}
 	if c.DrainTimeout < 0 {
 		problems = append(problems, fmt.Errorf("worker: drain_timeout must be positive, got %s", c.DrainTimeout))
+	}
+	if err := c.Shards.Check(); err != nil {
+		problems = append(problems, fmt.Errorf("worker: %w", err))
 	}
 	return errors.Join(problems...)
 }
@@ -119,8 +124,10 @@ type Worker struct {
 	// limitsTokens tells that the catalog has limits of tokens.
 	limitsTokens bool
 	running      deliveries
-	queues       []queue
-	pauses       *pauses.Store
+	// ways are the queues by what users call them, shards those of asynq's that are served.
+	ways   map[string]way
+	shards shards
+	pauses *pauses.Store
 	// paused is what was last known to be paused, nil before the first look. Looking holds one look at a time.
 	paused  atomic.Pointer[pauses.State]
 	looking sync.Mutex
@@ -141,13 +148,6 @@ type Worker struct {
 	stopOnce   sync.Once
 	started    atomic.Bool
 	background sync.WaitGroup
-}
-
-// queue is one asynq server with the client behind it.
-type queue struct {
-	name   string
-	client *asynqredis.Client
-	server *asynq.Server
 }
 
 // New returns a Worker that has not started. It reaches nothing outside the process.
@@ -199,34 +199,23 @@ func (w *Worker) connect() error {
 	w.budget = gate.NewBudget(gateClient, keyspace.New(w.config.Prefix), w.catalog.Budget)
 	w.pauses = pauses.New(w.redis, keyspace.New(w.config.Prefix))
 	w.store, err = jobstore.New(jobstore.Config{
-		Redis: w.redis, Pipe: pipe, Prefix: w.config.Prefix, Sealer: w.config.Sealer,
+		Redis: w.redis, Pipe: pipe, Prefix: w.config.Prefix, Sealer: w.config.Sealer, Shards: w.config.Shards,
 		Replies: jobstore.Replies(w.catalog.ReplyStreams),
 	})
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
 	w.enqueuer, w.inspector = asynq.NewClientFromRedisClient(w.redis), asynq.NewInspectorFromRedisClient(w.redis)
+	w.ways = map[string]way{}
 	for _, priority := range tasks.Priorities() {
-		name := envelope.Queue(w.store.Keys(), priority)
-		if err := w.serve(name, w.pool.Queue(name, weights[priority]), w.config.Slots); err != nil {
-			return err
-		}
+		w.ways[string(priority)] = way{w.pool.Queue(string(priority), weights[priority]), w.config.Slots}
 	}
 	// Webhooks have slots of their own: neither they nor jobs wait for each other. Those that wait in place for
 	// a permit send nothing, so that there may be many.
-	webhooks, most := envelope.WebhookQueue(w.store.Keys()), w.catalog.Webhooks.Slots
+	most := w.catalog.Webhooks.Slots
 	w.sender = hooks.NewSender(w.catalog.WebhookGuard().Client(w.catalog.Webhooks.Timeout), w.config.Version)
 	w.posts, w.room = make(posts, most), hooks.NewRoom(4*most)
-	return w.serve(webhooks, slots.New(5*most).Queue(webhooks, 1), 5*most)
-}
-
-// serve adds the server of a queue, which has so many slots.
-func (w *Worker) serve(name string, lane *slots.Lane, size int) error {
-	client, err := asynqredis.New(asynqredis.Config{Client: w.redis, Queue: name, Lane: lane, Log: w.log})
-	if err != nil {
-		return fmt.Errorf("worker: queue %s: %w", name, err)
-	}
-	w.queues = append(w.queues, queue{name: name, client: client, server: asynq.NewServerFromRedisClient(client, w.serverConfig(name, size))})
+	w.ways[envelope.WebhookQueueName] = way{slots.New(5*most).Queue(envelope.WebhookQueueName, 1), 5 * most}
 	return nil
 }
 
@@ -267,12 +256,11 @@ func (w *Worker) Start(ctx context.Context) error {
 	}
 	w.background.Go(w.heartbeat)
 	w.background.Go(w.listen)
-	for _, queue := range w.queues {
-		if err := queue.server.Start(queue.client.Handler(w)); err != nil {
-			w.Abort()
-			return errors.Join(fmt.Errorf("worker: queue %s: %w", queue.name, err), w.Shutdown(ctx))
-		}
+	if err := w.serveShards(ctx); err != nil {
+		w.Abort()
+		return errors.Join(fmt.Errorf("worker: %w", err), w.Shutdown(ctx))
 	}
+	w.background.Go(w.followShards)
 	w.log.Info().Str("worker", w.id).Int("slots", w.config.Slots).Msg("worker started")
 	return nil
 }
@@ -283,22 +271,11 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 	w.stopOnce.Do(func() { close(w.stopping) })
 	release := context.AfterFunc(ctx, w.Abort)
 	defer release()
-	for _, queue := range w.queues {
-		queue.client.Stop()
-	}
-	var servers sync.WaitGroup
-	for _, queue := range w.queues {
-		servers.Go(queue.server.Shutdown)
-	}
-	servers.Wait()
+	problems := w.stopShards()
 	w.running.wait()
 	w.Abort()
 	w.seal()
 	w.background.Wait()
-	var problems []error
-	for _, queue := range w.queues {
-		problems = append(problems, queue.client.Close())
-	}
 	for _, client := range w.providers {
 		client.Close()
 	}

@@ -86,6 +86,7 @@ func startBatchSite(cmd *cobra.Command, flags batchRunFlags) (*batchSite, error)
 	settings := sandbox.Config{
 		Prefix: file.Redis.Prefix, Slots: file.Worker.Slots, DrainTimeout: file.Worker.DrainTimeout, Listen: sandbox.ListenOff, InboxOff: true,
 		BatchesOff:     true,
+		Shards:         keyspace.Shards(file.Queues.Shards),
 		HealthInterval: healthInterval(file.Health),
 	}
 	if cmd.Flags().Changed(flagLogLevel) {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/forebay-queue/forebay/deploy/config"
 	"github.com/forebay-queue/forebay/deploy/sandbox"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
 // devReply is what `forebay dev --json` prints once it does jobs.
@@ -110,7 +111,7 @@ func runDev(cmd *cobra.Command, listen, data string) (err error) {
 	log := newLog(cmd, file.Log)
 	d.slots, d.data = file.Worker.Slots, data
 	settings := sandbox.Config{
-		Prefix: file.Redis.Prefix, Slots: file.Worker.Slots, DrainTimeout: file.Worker.DrainTimeout, Listen: listen,
+		Prefix: file.Redis.Prefix, Shards: keyspace.Shards(file.Queues.Shards), Slots: file.Worker.Slots, DrainTimeout: file.Worker.DrainTimeout, Listen: listen,
 		InboxOff: file.Inbox.Enabled == config.Off, MaxQueued: file.Inbox.MaxQueued, MaxRejected: file.Inbox.MaxRejected,
 		FilesRetention: file.Files.Retention, MaxFileBytes: int64(file.Files.MaxBytes),
 		BatchesOff: file.Batches.Enabled == config.Off, BatchesAtOnce: file.Batches.AtOnce,
@@ -133,7 +134,7 @@ func runDev(cmd *cobra.Command, listen, data string) (err error) {
 		if err != nil {
 			return err
 		}
-		client, err := openRedis(cmd.Context(), options, sandbox.Connections(1, d.slots))
+		client, err := openRedis(cmd.Context(), options, sandbox.Connections(1, d.slots, keyspace.Shards(file.Queues.Shards)))
 		if err != nil {
 			return err
 		}

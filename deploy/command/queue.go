@@ -104,11 +104,11 @@ func chooseTargets(cmd *cobra.Command, args []string, all bool, taskTypes []stri
 		}
 	}
 	if given != 1 {
-		return targets{}, refuseUsage(cmd, "give one of: the names of queues (%s), --all, --task-type", strings.Join(pauses.Queues(), ", "))
+		return targets{}, refuseUsage(cmd, "give one of: the names of queues (%s), --all, --task-type", strings.Join(envelope.QueueNames(), ", "))
 	}
 	for _, name := range args {
-		if !slices.Contains(pauses.Queues(), name) {
-			return targets{}, refuseUsage(cmd, "%s", unknownName("queue", name, pauses.Queues()))
+		if !slices.Contains(envelope.QueueNames(), name) {
+			return targets{}, refuseUsage(cmd, "%s", unknownName("queue", name, envelope.QueueNames()))
 		}
 	}
 	for _, name := range taskTypes {
@@ -117,7 +117,7 @@ func chooseTargets(cmd *cobra.Command, args []string, all bool, taskTypes []stri
 		}
 	}
 	if all {
-		args = pauses.Queues()
+		args = envelope.QueueNames()
 	}
 	return targets{queues: args, taskTypes: taskTypes}, nil
 }
@@ -178,6 +178,15 @@ func pausedLine(what string, paused, changed bool) string {
 		return what + " goes on"
 	}
 	return what + " was not paused"
+}
+
+// shards is into how many shards the queues are divided. Without a configuration jobs go into none, which is always
+// consumed.
+func (s *settings) shards() keyspace.Shards {
+	if s.file == nil {
+		return 1
+	}
+	return keyspace.Shards(s.file.Queues.Shards)
 }
 
 func printQueues(out io.Writer, queues []producer.Queue, pausedTaskTypes []string) error {

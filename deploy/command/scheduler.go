@@ -47,7 +47,7 @@ func runScheduler(cmd *cobra.Command, s *settings) error {
 		return err
 	}
 	defer client.Close()
-	settings := scheduler.Config{Redis: client, Prefix: s.prefix, Sealer: sealer, Log: log}
+	settings := scheduler.Config{Redis: client, Prefix: s.prefix, Sealer: sealer, Shards: s.shards(), Log: log}
 	if s.file != nil {
 		settings.Catalog, settings.HealthInterval = &s.file.Catalog, healthInterval(s.file.Health)
 		settings.Schedules = s.file.Recurring()

@@ -167,7 +167,7 @@ func (s *settings) connectToServe(ctx context.Context, connections int, log zero
 
 // clientConfig is that of a way in, by the configuration where there is one.
 func (s *settings) clientConfig(client redis.UniversalClient, sealer *seal.Sealer) producer.Config {
-	settings := producer.Config{Redis: client, Prefix: s.prefix, Sealer: sealer}
+	settings := producer.Config{Redis: client, Prefix: s.prefix, Sealer: sealer, Shards: s.shards()}
 	if s.file != nil {
 		settings.Catalog, settings.MemoryLimit = &s.file.Catalog, s.file.Redis.MemoryLimit
 		settings.Replication = producer.Replication{Replicas: s.file.Redis.WaitReplicas, Timeout: s.file.Redis.WaitTimeout}

@@ -69,7 +69,7 @@ func TestJobsGoOnWhenTheirBreakerIsClosed(t *testing.T) {
 		encoded, err := tasks.Encode(waiting)
 		require.NoError(t, err)
 		require.NoError(t, client.HSet(t.Context(), store.Keys().Job(id), "waiting", encoded).Err())
-		task, options, err := envelope.New(store.Keys(), job, 1)
+		task, options, err := envelope.New(store.Keys(), job, "", 1)
 		require.NoError(t, err)
 		_, err = asynq.NewClientFromRedisClient(client).Enqueue(task, append(options, asynq.ProcessIn(time.Hour))...)
 		require.NoError(t, err)

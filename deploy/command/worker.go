@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/forebay-queue/forebay/deploy/config"
-	"github.com/forebay-queue/forebay/tasks/pauses"
 	"github.com/forebay-queue/forebay/worker"
 )
 
@@ -53,14 +52,14 @@ func runWorker(cmd *cobra.Command, s *settings) error {
 	if err != nil {
 		return err
 	}
-	client, err := s.connect(cmd.Context(), s.file.Worker.Slots+2*s.file.Catalog.Webhooks.Slots+2*len(pauses.Queues())+4)
+	client, err := s.connect(cmd.Context(), worker.Connections(s.file.Worker.Slots, s.file.Catalog.Webhooks.Slots, s.shards()))
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	w, err := worker.New(worker.Config{
 		Redis: client, Prefix: s.prefix, Sealer: sealer, Catalog: &s.file.Catalog, Slots: s.file.Worker.Slots,
-		DrainTimeout: s.file.Worker.DrainTimeout, Version: buildVersion().Version, Log: log,
+		Shards: s.shards(), DrainTimeout: s.file.Worker.DrainTimeout, Version: buildVersion().Version, Log: log,
 	})
 	if err != nil {
 		return err

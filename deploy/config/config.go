@@ -19,6 +19,7 @@ const On = "on"
 // every default is filled in and everything but the secrets has been checked: see Check.
 type File struct {
 	Redis  Redis  `yaml:"redis"`
+	Queues Queues `yaml:"queues"`
 	Worker Worker `yaml:"worker"`
 	HTTP   HTTP   `yaml:"http"`
 	Inbox  Inbox  `yaml:"inbox"`
@@ -39,6 +40,13 @@ type File struct {
 	name      string
 	places    places
 	recurring []schedules.Schedule
+}
+
+// Queues is how the queues are divided.
+type Queues struct {
+	// Shards is into how many shards, 1 to 64. Every process of a deployment should be told the same; none loses anything
+	// where they differ, or when it changes. Defaults to 1.
+	Shards int `yaml:"shards"`
 }
 
 // Worker is how one worker process works.

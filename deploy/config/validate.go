@@ -58,6 +58,7 @@ func (f *File) validate() error {
 	f.Redis.Prefix = cmp.Or(f.Redis.Prefix, keyspace.DefaultPrefix)
 	f.Redis.WaitTimeout = cmp.Or(f.Redis.WaitTimeout, defaultWaitTimeout)
 	f.Redis.MemoryLimit = cmp.Or(f.Redis.MemoryLimit, defaultMemoryLimit)
+	f.Queues.Shards = cmp.Or(f.Queues.Shards, 1)
 	f.Worker.Slots = cmp.Or(f.Worker.Slots, defaultSlots)
 	f.Worker.DrainTimeout = cmp.Or(f.Worker.DrainTimeout, defaultDrainTimeout)
 	f.HTTP.Listen = cmp.Or(f.HTTP.Listen, defaultListen)
@@ -194,8 +195,14 @@ func validListen(address string) bool {
 	return err == nil && number >= 0 && number <= 65535
 }
 
+// shardsForms is what queues.shards may be.
+var shardsForms = fmt.Sprintf("1 to %d", keyspace.MaxShards)
+
 func (f *File) validateWorker() []error {
 	var problems []error
+	if f.Queues.Shards < 1 || f.Queues.Shards > keyspace.MaxShards {
+		problems = append(problems, refuse(fmt.Sprintf("must be %s, got %d", shardsForms, f.Queues.Shards), "queues", "shards"))
+	}
 	if f.Worker.Slots < 1 || f.Worker.Slots > maxSlots {
 		problems = append(problems, refuse(fmt.Sprintf("must be 1 to %d, got %d", maxSlots, f.Worker.Slots), "worker", "slots"))
 	}

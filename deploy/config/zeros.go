@@ -19,6 +19,7 @@ var allowed = map[string]string{
 	"redis.prefix":              "1 to 64 characters of A-Z a-z 0-9 _ . : -",
 	"redis.wait_timeout":        "10ms to 1m",
 	"redis.memory_limit":        "more than 0 and at most 1",
+	"queues.shards":             shardsForms,
 	"worker.slots":              "1 to 10000",
 	"worker.drain_timeout":      "1s to 2h",
 	"http.listen":               "an address and port such as 127.0.0.1:8080, or off",

@@ -45,7 +45,7 @@ func (s *Sandbox) startDurable(ctx context.Context) error {
 		return err
 	}
 	client := redis.NewClient(&redis.Options{
-		Network: "unix", Addr: socket, PoolSize: Connections(s.config.Workers, s.config.Slots),
+		Network: "unix", Addr: socket, PoolSize: Connections(s.config.Workers, s.config.Slots, s.config.Shards),
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 	if err := endOrphan(ctx, client, dir); err != nil {

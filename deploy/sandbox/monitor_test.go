@@ -122,7 +122,7 @@ func TestMonitorInABrowser(t *testing.T) {
 	t.Parallel()
 	_, server := redistest.Real(t)
 	options := redistest.Options(server.Addr)
-	options.PoolSize = sandbox.Connections(1, 4)
+	options.PoolSize = sandbox.Connections(1, 4, 1)
 	client := redis.NewClient(options)
 	t.Cleanup(func() { _ = client.Close() })
 	keys := apikeys.New(client, keyspace.New(""))

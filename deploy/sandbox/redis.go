@@ -30,7 +30,7 @@ func (s *Sandbox) startRedis(ctx context.Context) error {
 	s.letTimePass(server)
 	client := redis.NewClient(&redis.Options{
 		Addr:     server.Addr(),
-		PoolSize: Connections(s.config.Workers, s.config.Slots),
+		PoolSize: Connections(s.config.Workers, s.config.Slots, s.config.Shards),
 		// The embedded Redis does not know them.
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})

@@ -25,7 +25,6 @@ import (
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
-	"github.com/forebay-queue/forebay/tasks/pauses"
 	"github.com/forebay-queue/forebay/tasks/schedules"
 	"github.com/forebay-queue/forebay/tasks/seal"
 	"github.com/forebay-queue/forebay/worker"
@@ -44,7 +43,7 @@ const (
 
 // Config configures a Sandbox. A zero field means its documented default.
 type Config struct {
-	// Redis is the client to use; Close leaves it open. Give it a pool of at least Connections(Workers, Slots).
+	// Redis is the client to use; Close leaves it open. Give it a pool of at least Connections(Workers, Slots, Shards).
 	// Defaults to an embedded Redis, which keeps everything in memory and forgets it at Close.
 	Redis redis.UniversalClient
 	// Data is a folder in which a redis-server of the sandbox's own keeps everything, so that the next sandbox with that
@@ -54,6 +53,8 @@ type Config struct {
 	Prefix string
 	// Sealer encrypts what is kept of requests and results. Defaults to none.
 	Sealer *seal.Sealer
+	// Shards is into how many shards the queues are divided, 1 to keyspace.MaxShards. Defaults to 1.
+	Shards keyspace.Shards
 	// Catalog is a validated catalog, whose endpoints are called as they stand. Defaults to the example's task types,
 	// models and prices over Regions, which are simulated.
 	Catalog *catalog.Catalog
@@ -122,8 +123,8 @@ func setDefault[T comparable](field *T, value T) {
 const webhookSlots = 32
 
 // Connections is the size of a pool of connections to Redis that serves so many workers of so many slots.
-func Connections(workers, slots int) int {
-	return workers*(slots+2*webhookSlots+2*len(pauses.Queues())+4) + 16
+func Connections(workers, slots int, shards keyspace.Shards) int {
+	return workers*worker.Connections(slots, webhookSlots, shards) + 16
 }
 
 // Sandbox is a running deployment. Its fields are not to be changed.
@@ -218,7 +219,7 @@ func (s *Sandbox) Endpoints(ctx context.Context) ([]gate.EndpointState, error) {
 func (s *Sandbox) onClose(end func(context.Context) error) { s.closers = append(s.closers, end) }
 
 func (s *Sandbox) startClient(context.Context) error {
-	client, err := producer.New(producer.Config{Redis: s.Redis, Catalog: s.Catalog, Prefix: s.config.Prefix, Sealer: s.config.Sealer})
+	client, err := producer.New(producer.Config{Redis: s.Redis, Catalog: s.Catalog, Prefix: s.config.Prefix, Shards: s.config.Shards, Sealer: s.config.Sealer})
 	if err != nil {
 		return fmt.Errorf("start the producer: %w", err)
 	}
@@ -257,7 +258,7 @@ func (s *Sandbox) startWorkers(ctx context.Context) error {
 	for range s.config.Workers {
 		w, err := worker.New(worker.Config{
 			Redis: s.Redis, Prefix: s.config.Prefix, Sealer: s.config.Sealer, Catalog: s.Catalog, Slots: s.config.Slots,
-			DrainTimeout: s.config.DrainTimeout, Log: s.config.Log,
+			Shards: s.config.Shards, DrainTimeout: s.config.DrainTimeout, Log: s.config.Log,
 		})
 		if err != nil {
 			return fmt.Errorf("start a worker: %w", err)
@@ -274,8 +275,7 @@ func (s *Sandbox) startWorkers(ctx context.Context) error {
 func (s *Sandbox) startScheduler(ctx context.Context) error {
 	standing, err := scheduler.New(scheduler.Config{
 		Redis: s.Redis, Prefix: s.config.Prefix, Sealer: s.config.Sealer, Catalog: s.Catalog, HealthInterval: s.config.HealthInterval,
-		Log:       s.config.Log,
-		Schedules: s.config.Schedules,
+		Shards: s.config.Shards, Schedules: s.config.Schedules, Log: s.config.Log,
 	})
 	if err != nil {
 		return fmt.Errorf("start the scheduler: %w", err)

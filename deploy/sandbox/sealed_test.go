@@ -112,7 +112,7 @@ func startSealed(t *testing.T) sealedDeployment {
 	t.Helper()
 	_, server := redistest.Real(t)
 	options := redistest.Options(server.Addr)
-	options.PoolSize = sandbox.Connections(1, 16)
+	options.PoolSize = sandbox.Connections(1, 16, 1)
 	client := redis.NewClient(options)
 	t.Cleanup(func() { _ = client.Close() })
 	file, err := config.Parse("forebay.yaml", fmt.Appendf(nil, sealedConfig, teller(t).URL+"/v1"))
@@ -241,7 +241,7 @@ func (d sealedDeployment) ended(id string, status tasks.Status) tasks.Result {
 }
 
 func (d sealedDeployment) queue() string {
-	return envelope.Queue(d.Client.Keys(), tasks.PriorityDefault)
+	return envelope.Queue(d.Client.Keys(), tasks.PriorityDefault, "")
 }
 
 func (d sealedDeployment) upload(content string) string {

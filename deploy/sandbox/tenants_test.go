@@ -74,7 +74,7 @@ func fourTenants(t testing.TB) (*sandbox.Sandbox, []*tenantClient) {
 	t.Helper()
 	_, server := redistest.Real(t)
 	options := redistest.Options(server.Addr)
-	options.PoolSize = sandbox.Connections(1, 8) + 32
+	options.PoolSize = sandbox.Connections(1, 8, 1) + 32
 	client := redis.NewClient(options)
 	t.Cleanup(func() { _ = client.Close() })
 	s, err := sandbox.Start(context.Background(), sandbox.Config{

@@ -9,7 +9,6 @@ import (
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/envelope"
-	"github.com/forebay-queue/forebay/tasks/pauses"
 )
 
 type healthOutput struct{ Body health }
@@ -73,7 +72,7 @@ type taskTypeInput struct {
 // pauseQueue has the workers begin no call of a queue, or go on.
 func (a *API) pauseQueue(paused bool) func(context.Context, *queueInput) (*queuesOutput, error) {
 	return func(ctx context.Context, input *queueInput) (*queuesOutput, error) {
-		known := slices.Contains(pauses.Queues(), input.Queue)
+		known := slices.Contains(envelope.QueueNames(), input.Queue)
 		return a.pause(ctx, known, "queue", func(ctx context.Context) (bool, error) {
 			return a.client.PauseQueue(ctx, input.Queue, paused)
 		})

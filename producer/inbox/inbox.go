@@ -130,7 +130,7 @@ func New(config Config) (*Inbox, error) {
 		return nil, err
 	}
 	config = config.withDefaults()
-	stores := jobstore.Config{Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Client.Sealer()}
+	stores := jobstore.Config{Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Client.Sealer(), Shards: config.Client.Shards()}
 	if known := config.Client.Catalog(); known != nil {
 		stores.Replies = jobstore.Replies(known.ReplyStreams)
 	}

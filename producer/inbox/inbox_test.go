@@ -150,7 +150,7 @@ func TestTheInboxWaitsWhileTheQueuesAreFull(t *testing.T) {
 		assert.LessOrEqual(t, queued, int64(10+16), "one read more at most")
 		assert.Equal(t, 40-queued, b.redis.XLen(t.Context(), b.keys.Inbox()).Val(), "the stream is the backlog")
 		for b.redis.XLen(t.Context(), b.keys.Inbox()).Val() > 0 {
-			b.redis.Del(t.Context(), b.keys.QueuePending("default"))
+			b.redis.Del(t.Context(), b.keys.QueuePending("default", ""))
 			time.Sleep(20 * time.Millisecond)
 		}
 	})

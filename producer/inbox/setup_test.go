@@ -150,7 +150,7 @@ func (b bundle) queued() int64 {
 	b.t.Helper()
 	var sum int64
 	for _, priority := range tasks.Priorities() {
-		sum += b.redis.LLen(b.t.Context(), b.keys.QueuePending(string(priority))).Val()
+		sum += b.redis.LLen(b.t.Context(), b.keys.QueuePending(string(priority), "")).Val()
 	}
 	return sum
 }

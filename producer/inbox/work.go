@@ -8,7 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/envelope"
 )
 
 // reading is where the loop stands. Only the loop touches it.
@@ -164,10 +164,19 @@ func (n *Inbox) queuesFull(at *reading) (bool, error) {
 // for later do not count: they would keep out what is urgent. Nor do those in lanes: nothing of the inbox waits behind a
 // batch.
 func (n *Inbox) waiting(ctx context.Context) (int64, error) {
+	shards, err := envelope.FindShards(ctx, n.redis, n.keys, n.config.Client.Shards())
+	if err != nil {
+		return 0, err
+	}
 	pipe := n.redis.Pipeline()
 	var counts []*redis.IntCmd
-	for _, priority := range tasks.Priorities() {
-		counts = append(counts, pipe.LLen(ctx, n.keys.QueuePending(string(priority))), pipe.ZCard(ctx, n.keys.QueueRetry(string(priority))))
+	for _, s := range shards {
+		if s.Queue != envelope.WebhookQueueName && s.Listed {
+			counts = append(counts, pipe.LLen(ctx, n.keys.QueuePending(s.Queue, s.Shard)), pipe.ZCard(ctx, n.keys.QueueRetry(s.Queue, s.Shard)))
+		}
+	}
+	if len(counts) == 0 {
+		return 0, nil
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return 0, fmt.Errorf("count the waiting tasks: %w", err)

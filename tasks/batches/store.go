@@ -54,6 +54,8 @@ type Config struct {
 	Prefix string
 	// Sealer encrypts what users say of batches, and why they failed. Defaults to none.
 	Sealer *seal.Sealer
+	// Shards is into how many shards the queue of new webhooks is divided. Defaults to 1.
+	Shards keyspace.Shards
 }
 
 // Store reads and writes what is known of batches. It may be used by any number of goroutines.
@@ -70,7 +72,7 @@ func New(config Config) (*Store, error) {
 	if config.Redis == nil {
 		return nil, errors.New("batches: Config.Redis is missing; give it a client of go-redis")
 	}
-	hooks, err := webhooks.New(webhooks.Config{Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer})
+	hooks, err := webhooks.New(webhooks.Config{Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer, Shards: config.Shards})
 	if err != nil {
 		return nil, err
 	}

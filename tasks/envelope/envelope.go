@@ -35,15 +35,16 @@ const (
 var ErrForeign = errors.New("the task is no job of Forebay; enqueue jobs through one of its ways in")
 
 // New makes the task of a prepared job's run, and the options to enqueue it with: into the queue of its priority, there
-// into its Lane, not before its run_at, under TaskID, so that a task that is there is not enqueued twice.
-func New(keys keyspace.Keyspace, job tasks.Job, run int) (*asynq.Task, []asynq.Option, error) {
+// into its record's shard and its Lane, not before its run_at, under TaskID, so that a task that is there is not enqueued
+// twice.
+func New(keys keyspace.Keyspace, job tasks.Job, shard keyspace.Shard, run int) (*asynq.Task, []asynq.Option, error) {
 	if !tasks.ValidID(job.ID) || (job.TaskType != "" && !tasks.ValidName(job.TaskType)) || run < 1 {
 		// asynq stops recovering a whole queue at one task that it cannot decode: nothing odd gets in.
 		return nil, nil, fmt.Errorf("make the task of job %q, run %d: id, task type or run is not valid; prepare the job with the catalog first", job.ID, run)
 	}
 	options := []asynq.Option{
 		asynq.TaskID(TaskID(job.ID, run)),
-		asynq.Queue(Queue(keys, job.Priority)),
+		asynq.Queue(Queue(keys, job.Priority, shard)),
 		asynq.MaxRetry(MaxRetry),
 		asynq.Timeout(Timeout),
 		asynq.Retention(retention(time.Duration(job.Retention))),
@@ -74,12 +75,12 @@ func TaskID(id string, run int) string {
 	return id + "." + strconv.Itoa(run)
 }
 
-// Queue is the deployment's queue for a priority; an empty one is the default's.
-func Queue(keys keyspace.Keyspace, priority tasks.Priority) string {
+// Queue is the name in asynq of a shard of a priority's queue; an empty priority is the default's.
+func Queue(keys keyspace.Keyspace, priority tasks.Priority, shard keyspace.Shard) string {
 	if priority == "" {
 		priority = tasks.PriorityDefault
 	}
-	return keys.Queue(string(priority))
+	return keys.Queue(string(priority), shard)
 }
 
 // Decode reads a task as a worker is handed it: the job's id, and the run that the task was made for, or 0 where its

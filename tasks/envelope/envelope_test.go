@@ -39,7 +39,7 @@ func TestTaskGolden(t *testing.T) {
 	queue := asynq.NewClientFromRedisClient(client)
 	var golden strings.Builder
 	for run := 1; run <= 2; run++ {
-		task, options, err := envelope.New(keyspace.New(""), prepared(), run)
+		task, options, err := envelope.New(keyspace.New(""), prepared(), "", run)
 		require.NoError(t, err)
 		info, err := queue.Enqueue(task, options...)
 		require.NoError(t, err)
@@ -66,7 +66,7 @@ func TestScheduledTasksAreNeverEarly(t *testing.T) {
 	job := prepared()
 	runAt := time.Date(2100, 1, 1, 0, 0, 0, 1e6, time.UTC)
 	job.RunAt = &runAt
-	task, options, err := envelope.New(keyspace.New(""), job, 1)
+	task, options, err := envelope.New(keyspace.New(""), job, "", 1)
 	require.NoError(t, err)
 	_, err = asynq.NewClientFromRedisClient(client).Enqueue(task, options...)
 	require.NoError(t, err)
@@ -86,7 +86,7 @@ func TestOptions(t *testing.T) {
 		{tasks.Job{ID: "a"}, "completion:adhoc", "default", time.Hour},
 		{tasks.Job{ID: "a", TaskType: "x.y", Priority: tasks.PriorityCritical, Retention: tasks.Duration(time.Minute)}, "completion:x.y", "critical", time.Minute},
 	} {
-		task, options, err := envelope.New(keyspace.New(""), row.job, 1)
+		task, options, err := envelope.New(keyspace.New(""), row.job, "", 1)
 		require.NoError(t, err)
 		assert.Equal(t, row.kind, task.Type())
 		for _, option := range options {
@@ -103,10 +103,10 @@ func TestOptions(t *testing.T) {
 func TestNothingOddGetsIn(t *testing.T) {
 	t.Parallel()
 	for _, job := range []tasks.Job{{}, {ID: "a b"}, {ID: "a\xff"}, {ID: "a", TaskType: "x\xff"}, {ID: "a", TaskType: "x y"}} {
-		_, _, err := envelope.New(keyspace.New(""), job, 1)
+		_, _, err := envelope.New(keyspace.New(""), job, "", 1)
 		require.ErrorContains(t, err, "prepare the job")
 	}
-	_, _, err := envelope.New(keyspace.New(""), tasks.Job{ID: "a"}, 0)
+	_, _, err := envelope.New(keyspace.New(""), tasks.Job{ID: "a"}, "", 0)
 	require.Error(t, err)
 }
 
@@ -133,7 +133,7 @@ func TestDecodeOnTheWorkersSide(t *testing.T) {
 	client, _ := redistest.Embedded(t)
 	queue := asynq.NewClientFromRedisClient(client)
 	for run := 1; run <= 2; run++ {
-		task, options, err := envelope.New(keyspace.New(""), prepared(), run)
+		task, options, err := envelope.New(keyspace.New(""), prepared(), "", run)
 		require.NoError(t, err)
 		_, err = queue.Enqueue(task, options...)
 		require.NoError(t, err)

@@ -69,8 +69,11 @@ func NewHealthProbe(keys keyspace.Keyspace, probe HealthProbe) (*asynq.Task, []a
 	}, nil
 }
 
-// HealthQueue is the queue of the health probes.
-func HealthQueue(keys keyspace.Keyspace) string { return Queue(keys, tasks.PriorityCritical) }
+// HealthQueue is the queue of the health probes: no shard, so that all schedulers mean the same one, whatever number of
+// shards they know.
+func HealthQueue(keys keyspace.Keyspace) string {
+	return Queue(keys, tasks.PriorityCritical, keyspace.Unsharded)
+}
 
 // IsHealthProbe tells health probes from jobs.
 func IsHealthProbe(task *asynq.Task) bool { return strings.HasPrefix(task.Type(), HealthTypePrefix) }

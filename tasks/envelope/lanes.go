@@ -8,7 +8,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/forebay-queue/forebay/tasks"
-	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
 // DefaultLane is the lane of members whose job names no tenant.
@@ -48,13 +47,9 @@ func Lanes(queue string) LaneKeys {
 	return LaneKeys{Groups: prefix + "groups", Prefix: prefix + "g:", Turn: prefix + "forebay:turn"}
 }
 
-// Nudge wakes the workers of a priority after tasks have been enqueued into lanes. Without it they begin within a second.
-func Nudge(ctx context.Context, client redis.UniversalClient, keys keyspace.Keyspace, priority tasks.Priority) error {
-	return NudgeQueue(ctx, client, Queue(keys, priority))
-}
-
-// NudgeQueue is Nudge for a queue by its name in asynq.
-func NudgeQueue(ctx context.Context, client redis.UniversalClient, queue string) error {
+// Nudge wakes the workers of one of asynq's queues after tasks have been enqueued into its lanes. Without it they begin
+// within a second.
+func Nudge(ctx context.Context, client redis.UniversalClient, queue string) error {
 	prefix, lanes := "asynq:{"+queue+"}:", Lanes(queue)
 	err := nudgeScript.Run(ctx, client, []string{prefix + "pending", lanes.Groups, lanes.Turn}, prefix+"t:", lanes.Prefix).Err()
 	if err != nil {

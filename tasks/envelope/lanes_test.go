@@ -44,8 +44,8 @@ func TestNudge(t *testing.T) {
 			keys, inspector := keyspace.New("other:"), asynq.NewInspectorFromRedisClient(client)
 			merged, _ := envelope.Together(client)
 			queue := asynq.NewClientFromRedisClient(merged)
-			nudge := func() { require.NoError(t, envelope.Nudge(ctx, client, keys, tasks.PriorityBulk)) }
-			pending := func() []string { return client.LRange(ctx, keys.QueuePending("bulk"), 0, -1).Val() }
+			nudge := func() { require.NoError(t, envelope.Nudge(ctx, client, keys.Queue("bulk", ""))) }
+			pending := func() []string { return client.LRange(ctx, keys.QueuePending("bulk", ""), 0, -1).Val() }
 			nudge()
 			require.Empty(t, pending(), "there is nothing")
 			for _, tenant := range []string{"b", "a"} {
@@ -54,7 +54,7 @@ func TestNudge(t *testing.T) {
 						ID: fmt.Sprintf("%s-%d", tenant, number), Priority: tasks.PriorityBulk, Tenant: tenant,
 						Member: &tasks.Member{Batch: tenant, Number: number},
 					}
-					task, options, err := envelope.New(keys, job, 1)
+					task, options, err := envelope.New(keys, job, "", 1)
 					require.NoError(t, err)
 					_, err = queue.EnqueueContext(ctx, task, options...)
 					require.NoError(t, err)

@@ -24,16 +24,16 @@ const (
 // webhookID is what the ids of webhooks look like; see webhooks.ID.
 var webhookID = regexp.MustCompile(`^msg_[0-9a-f]{32}$`)
 
-// NewWebhook makes the task of a webhook's cycle, counted from 1, and the options to enqueue it with: not before a time,
-// unless that is zero, and under TaskID, so that a task that is there is not enqueued twice. asynq forgets it once it is
+// NewWebhook makes the task of a webhook's cycle, counted from 1, and the options to enqueue it with: into the shard of its
+// record, not before a time, unless that is zero, and under TaskID, so that a task that is there is not enqueued twice. asynq forgets it once it is
 // done: what came of it stands in the webhook's record.
-func NewWebhook(keys keyspace.Keyspace, id, event string, cycle int, at time.Time) (*asynq.Task, []asynq.Option, error) {
+func NewWebhook(keys keyspace.Keyspace, shard keyspace.Shard, id, event string, cycle int, at time.Time) (*asynq.Task, []asynq.Option, error) {
 	if !tasks.ValidID(id) || !tasks.ValidName(event) || cycle < 1 {
 		return nil, nil, fmt.Errorf("make the task of webhook %.80q, cycle %d: id, event or cycle is not valid", id, cycle)
 	}
 	options := []asynq.Option{
 		asynq.TaskID(TaskID(id, cycle)),
-		asynq.Queue(WebhookQueue(keys)),
+		asynq.Queue(keys.Queue(WebhookQueueName, shard)),
 		asynq.MaxRetry(MaxRetry),
 		asynq.Timeout(webhookTimeout),
 	}
@@ -42,9 +42,6 @@ func NewWebhook(keys keyspace.Keyspace, id, event string, cycle int, at time.Tim
 	}
 	return asynq.NewTask(WebhookTypePrefix+event, []byte(id)), options, nil
 }
-
-// WebhookQueue is the deployment's queue of webhooks.
-func WebhookQueue(keys keyspace.Keyspace) string { return keys.Queue(WebhookQueueName) }
 
 // IsWebhook tells webhooks from jobs.
 func IsWebhook(task *asynq.Task) bool { return strings.HasPrefix(task.Type(), WebhookTypePrefix) }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
 // maxRereads bounds how often a verb reads a record again because it changed in between.
@@ -19,9 +20,10 @@ type CancelReply struct {
 	Cancelled bool
 	// Asked is set when the job runs and its worker has been asked to end it.
 	Asked bool
-	// Run and Priority say where the job's task is.
+	// Run, Priority and Shard say where the job's task is.
 	Run      int
 	Priority tasks.Priority
+	Shard    keyspace.Shard
 }
 
 // Cancel ends a job that waits at once; a running one is asked to end, by a field of its record and on the cancel
@@ -61,7 +63,7 @@ func (s *Store) cancelAs(ctx context.Context, id, tenant string, as cancelling) 
 		if tenant != "" && tenant != record.Tenant {
 			return CancelReply{}, refused("cancel", id, "not_found")
 		}
-		answer := CancelReply{Run: record.Run, Priority: record.Priority}
+		answer := CancelReply{Run: record.Run, Priority: record.Priority, Shard: record.Shard}
 		if record.Status.Ended() {
 			answer.Status = record.Status
 			return answer, s.Report(ctx, record)

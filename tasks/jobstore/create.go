@@ -31,6 +31,7 @@ type Created struct {
 	Status   tasks.Status
 	Run      int
 	Priority tasks.Priority
+	Shard    keyspace.Shard
 	// RunAt is the zero time for a job without one.
 	RunAt time.Time
 	// replaced tells that the record of a refused job made room.
@@ -149,7 +150,7 @@ func (s *Store) createCall(job NewJob) (call, error) {
 		args: []any{
 			fingerprint, job.Job.Tenant, text, job.Job.TaskType, string(job.Job.Priority),
 			formatTime(createdAt), runAt, waiting, job.PromptTokens, metadata, membership(job.Job.Member),
-			strings.Join(others, " "),
+			strings.Join(others, " "), string(s.shards.Of(id)),
 		},
 	}, nil
 }
@@ -161,7 +162,7 @@ func readCreated(id string, r reply) (Created, error) {
 	}
 	created := Created{
 		Created: r.word == "created", Status: tasks.Status(r.text(0)), Run: run, Priority: tasks.Priority(r.text(2)),
-		replaced: r.text(4) != "",
+		replaced: r.text(4) != "", Shard: keyspace.Shard(r.text(5)),
 	}
 	if text := r.text(3); text != "" {
 		if created.RunAt, err = time.Parse(time.RFC3339, text); err != nil {

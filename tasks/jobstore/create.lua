@@ -13,7 +13,8 @@
 -- ARGV[10] json  metadata, or empty
 -- ARGV[11] text  batch and number of a member, or empty
 -- ARGV[12] text  other fingerprints of the same asking, as older keys make them, with spaces between; or empty
--- RETURNS  {created | exists, status, run, priority, run_at, replaced}, of the record as it stands; {conflict}.
+-- ARGV[13] text  shard of the queue of its priority, or empty
+-- RETURNS  {created | exists, status, run, priority, run_at, replaced, shard}, of the record as it stands; {conflict}.
 --          replaced is not empty where the record of a refused job made room
 -- CLOCK    none
 -- WRITES   only when there is no record, or one of a refused job
@@ -21,9 +22,9 @@
 local record = KEYS[1]
 local fingerprint, tenant, job, task_type, priority = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local created_at, run_at, waiting, prompt_tokens, metadata = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
-local member, others = ARGV[11], ARGV[12]
+local member, others, shard = ARGV[11], ARGV[12], ARGV[13]
 
-local known = redis.call('HMGET', record, 'status', 'run', 'priority', 'run_at', 'fingerprint', 'tenant', 'refused')
+local known = redis.call('HMGET', record, 'status', 'run', 'priority', 'run_at', 'fingerprint', 'tenant', 'refused', 'shard')
 local replaced = ''
 if known[7] then
   redis.call('DEL', record)
@@ -33,7 +34,7 @@ elseif known[1] then
   if not same or known[6] ~= tenant then
     return {'conflict'}
   end
-  return {'exists', known[1], known[2], known[3], known[4] or ''}
+  return {'exists', known[1], known[2], known[3], known[4] or '', '', known[8] or ''}
 end
 
 redis.call('HSET', record,
@@ -42,6 +43,7 @@ redis.call('HSET', record,
 if task_type ~= '' then redis.call('HSET', record, 'task_type', task_type) end
 if run_at ~= '' then redis.call('HSET', record, 'run_at', run_at) end
 if metadata ~= '' then redis.call('HSET', record, 'metadata', metadata) end
+if shard ~= '' then redis.call('HSET', record, 'shard', shard) end
 if member ~= '' then redis.call('HSET', record, 'member', member) end
 if waiting ~= '' then redis.call('HSET', record, 'waiting', waiting) end
-return {'created', 'queued', '1', priority, run_at, replaced}
+return {'created', 'queued', '1', priority, run_at, replaced, shard}

@@ -31,6 +31,7 @@
 //	tenant       who pays
 //	task_type    empty for a job without one
 //	priority     the queue: critical, default or bulk
+//	shard        the shard of that queue, where queues have several: "0", "1", ...
 //	prompt_tokens  the estimate of the request's tokens before its answer, made at the way in
 //	member       "<batch> <number>", of a job that is a member of a batch
 //	metadata     the job's pairs, JSON, once more: lists read it without the job

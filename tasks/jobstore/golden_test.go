@@ -32,6 +32,7 @@ func TestRecordGolden(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, _ := redistest.InBubble(t)
 		b := newBundle(t, client)
+		b.shards = 4
 		job := b.job()
 		runAt := time.Now().Add(time.Second)
 		job.Job.RunAt = &runAt

@@ -11,6 +11,7 @@ import (
 
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/batches"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
 // DefaultRetention is how long the record of an ended job is kept when the job does not say.
@@ -30,6 +31,8 @@ type Record struct {
 	Tenant      string
 	TaskType    string
 	Priority    tasks.Priority
+	// Shard is that of the priority's queue, from the job's creation to its end.
+	Shard keyspace.Shard
 	// PromptTokens is the estimate of the request's tokens before its answer; 0 where none was made at the way in.
 	PromptTokens int
 	// Run is 1, and one more for every reopening.
@@ -83,7 +86,7 @@ func (s *Store) Get(ctx context.Context, id string) (*Record, error) {
 func parseRecord(id string, fields map[string]string) (*Record, error) {
 	record := &Record{
 		ID: id, Status: tasks.Status(fields["status"]), Fingerprint: fields["fingerprint"], Tenant: fields["tenant"],
-		TaskType: fields["task_type"], Priority: tasks.Priority(fields["priority"]), Cancel: fields["cancel"] == "1", Refused: fields["refused"],
+		TaskType: fields["task_type"], Priority: tasks.Priority(fields["priority"]), Shard: keyspace.Shard(fields["shard"]), Cancel: fields["cancel"] == "1", Refused: fields["refused"],
 		Delivery: fields["delivery"], Worker: fields["worker"], jobText: fields["job"],
 	}
 	if response, found := fields["response"]; found {

@@ -32,6 +32,8 @@ type Config struct {
 	Sealer *seal.Sealer
 	// Replication is what AwaitReplicas waits for. Defaults to nothing.
 	Replication Replication
+	// Shards is into how many shards the queues of new jobs and webhooks are divided. Defaults to 1.
+	Shards keyspace.Shards
 }
 
 // Store reads and writes the records of jobs. It may be used by any number of goroutines.
@@ -39,7 +41,9 @@ type Store struct {
 	redis redis.UniversalClient
 	pipe  redis.Cmdable
 	keys  keyspace.Keyspace
-	hub   *hub
+	// shards is where the tasks of new jobs go; those of others go where their records say.
+	shards keyspace.Shards
+	hub    *hub
 	// sealer is nil where records are plain.
 	sealer  *seal.Sealer
 	barrier *barrier
@@ -58,24 +62,26 @@ func New(config Config) (*Store, error) {
 	if config.Redis == nil {
 		return nil, errors.New("job store: Config.Redis is missing; give it a client of go-redis")
 	}
+	if err := config.Shards.Check(); err != nil {
+		return nil, fmt.Errorf("job store: %w", err)
+	}
 	if config.Pipe == nil {
 		config.Pipe = config.Redis
 	}
-	members, err := batches.New(batches.Config{Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer})
+	members, err := batches.New(batches.Config{Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer, Shards: config.Shards})
 	if err != nil {
 		return nil, err
 	}
-	hooks, err := webhooks.New(webhooks.Config{Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer})
+	hooks, err := webhooks.New(webhooks.Config{Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer, Shards: config.Shards})
 	if err != nil {
 		return nil, err
 	}
 	config.Replies.MaxLen = cmp.Or(config.Replies.MaxLen, defaultReplies)
 	config.Replies.MaxAge = cmp.Or(config.Replies.MaxAge, defaultReplyAge)
 	return &Store{
-		redis: config.Redis,
-		pipe:  config.Pipe,
-		keys:  keyspace.New(config.Prefix),
-		hub:   newHub(config.Redis, keyspace.New(config.Prefix).Silence()),
+		redis: config.Redis, pipe: config.Pipe,
+		keys: keyspace.New(config.Prefix), shards: config.Shards,
+		hub: newHub(config.Redis, keyspace.New(config.Prefix).Silence()),
 
 		sealer:  config.Sealer,
 		barrier: newBarrier(config.Redis, config.Replication),
@@ -86,6 +92,9 @@ func New(config Config) (*Store, error) {
 
 // Keys are the keys of the Store's deployment.
 func (s *Store) Keys() keyspace.Keyspace { return s.keys }
+
+// Shards is into how many shards the queues of new jobs are divided: Config.Shards.
+func (s *Store) Shards() keyspace.Shards { return s.shards }
 
 // Sealer is what encrypts records: Config.Sealer.
 func (s *Store) Sealer() *seal.Sealer { return s.sealer }

@@ -30,6 +30,7 @@ type Glance struct {
 	Status     tasks.Status
 	Run        int
 	Priority   tasks.Priority
+	Shard      keyspace.Shard
 	Worker     string
 	Deliveries int
 }
@@ -45,7 +46,7 @@ func (s *Store) Survey(ctx context.Context, ids []string) ([]Glance, error) {
 	pipe := s.redis.Pipeline()
 	reads := make([]*redis.SliceCmd, len(ids))
 	for i, id := range ids {
-		reads[i] = pipe.HMGet(ctx, s.keys.Job(id), "status", "run", "priority", "worker", "deliveries")
+		reads[i] = pipe.HMGet(ctx, s.keys.Job(id), "status", "run", "priority", "worker", "deliveries", "shard")
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, fmt.Errorf("survey %d jobs: %w", len(ids), err)
@@ -56,7 +57,7 @@ func (s *Store) Survey(ctx context.Context, ids []string) ([]Glance, error) {
 			value, _ := reads[i].Val()[field].(string)
 			return value
 		}
-		glances[i] = Glance{ID: id, Status: tasks.Status(text(0)), Priority: tasks.Priority(text(2)), Worker: text(3)}
+		glances[i] = Glance{ID: id, Status: tasks.Status(text(0)), Priority: tasks.Priority(text(2)), Worker: text(3), Shard: keyspace.Shard(text(5))}
 		// What is no number is 0: the record's reader names the field when somebody reads all of it.
 		glances[i].Run, _ = strconv.Atoi(text(1))
 		glances[i].Deliveries, _ = strconv.Atoi(text(4))

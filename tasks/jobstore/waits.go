@@ -17,6 +17,7 @@ type Wait struct {
 	ID       string
 	Run      int
 	Priority tasks.Priority
+	Shard    keyspace.Shard
 	Waiting  tasks.Waiting
 }
 
@@ -41,7 +42,7 @@ func (s *Store) Waits(ctx context.Context, atMost int) (waits []Wait, looked, op
 	pipe = s.redis.Pipeline()
 	reads := make([]*redis.SliceCmd, len(ids))
 	for i, id := range ids {
-		reads[i] = pipe.HMGet(ctx, s.keys.Job(id), "waiting", "run", "priority")
+		reads[i] = pipe.HMGet(ctx, s.keys.Job(id), "waiting", "run", "priority", "shard")
 	}
 	if len(ids) > 0 {
 		if _, err := pipe.Exec(ctx); err != nil {
@@ -52,7 +53,8 @@ func (s *Store) Waits(ctx context.Context, atMost int) (waits []Wait, looked, op
 		encoded, _ := reads[i].Val()[0].(string)
 		run, _ := reads[i].Val()[1].(string)
 		priority, _ := reads[i].Val()[2].(string)
-		wait := Wait{ID: id, Priority: tasks.Priority(priority)}
+		shard, _ := reads[i].Val()[3].(string)
+		wait := Wait{ID: id, Priority: tasks.Priority(priority), Shard: keyspace.Shard(shard)}
 		wait.Run, _ = strconv.Atoi(run) // what is no number is 0: the record's reader names the field
 		if encoded != "" && json.Unmarshal([]byte(encoded), &wait.Waiting) == nil {
 			waits = append(waits, wait)

@@ -257,30 +257,6 @@ func (k Keyspace) PausedTaskTypes() string { return k.prefix + "paused" }
 // Pauses is the channel on which every pause and resumption is published.
 func (k Keyspace) Pauses() string { return k.prefix + "pauses" }
 
-// QueuePaused is asynq's own key: the queue of a priority stands still while it exists.
-func (k Keyspace) QueuePaused(priority string) string {
-	return "asynq:{" + k.Queue(priority) + "}:paused"
-}
-
-// QueuePending is asynq's own key: the tasks that wait for a worker, a list.
-func (k Keyspace) QueuePending(priority string) string {
-	return "asynq:{" + k.Queue(priority) + "}:pending"
-}
-
-// QueueRetry is asynq's own key: the tasks that wait for their time to be delivered again, a sorted set.
-func (k Keyspace) QueueRetry(priority string) string {
-	return "asynq:{" + k.Queue(priority) + "}:retry"
-}
-
-// Queue is the name of asynq's queue for a priority. asynq's own keys know no prefix: a deployment that has one of its
-// own has it in the names of its queues, so that deployments which share a Redis do not take each other's tasks.
-func (k Keyspace) Queue(priority string) string {
-	if k.prefix == DefaultPrefix {
-		return priority
-	}
-	return k.prefix + priority
-}
-
 func (k Keyspace) webhooks(tenant string) string { return k.prefix + "{webhooks:" + tenant + "}" }
 
 func (k Keyspace) budget() string { return k.prefix + "{budget}:" }

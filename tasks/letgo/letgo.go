@@ -34,7 +34,7 @@ func Jobs(ctx context.Context, client redis.UniversalClient, store *jobstore.Sto
 	inspector := asynq.NewInspectorFromRedisClient(client)
 	gone := 0
 	for _, wait := range waits[:min(most, len(waits))] {
-		err := inspector.RunTask(envelope.Queue(store.Keys(), wait.Priority), envelope.TaskID(wait.ID, wait.Run))
+		err := inspector.RunTask(envelope.Queue(store.Keys(), wait.Priority, wait.Shard), envelope.TaskID(wait.ID, wait.Run))
 		if network := net.Error(nil); errors.As(err, &network) { // asynq's own refusals are of tasks that have moved on
 			return gone, fmt.Errorf("let job %s go on, which comes back by itself at %s: %w", wait.ID, wait.Waiting.Until.Format(time.TimeOnly), err)
 		}

@@ -20,28 +20,32 @@ import (
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
-// Queues are the names of the queues that can be paused: one for each priority, and that of the webhooks.
-func Queues() []string {
-	var names []string
-	for _, priority := range tasks.Priorities() {
-		names = append(names, string(priority))
-	}
-	return append(names, envelope.WebhookQueueName)
-}
-
 // State is all that is paused, each list in the order of its names.
 type State struct {
 	Queues    []string `json:"queues"`
 	TaskTypes []string `json:"task_types"`
+	// Shards are the shards of queues that are paused, by their labels. Whoever pauses a queue pauses all of its; asynq's
+	// consoles show each for itself, and pause single ones.
+	Shards []string `json:"shards,omitempty"`
 }
 
-// Queue tells whether the queue of a job is paused.
-func (s State) Queue(job tasks.Job) bool {
-	return slices.Contains(s.Queues, string(cmp.Or(job.Priority, tasks.PriorityDefault)))
+// Queue tells whether the queue of a job is paused, in which its task stands in a shard.
+func (s State) Queue(job tasks.Job, shard keyspace.Shard) bool {
+	return s.Shard(string(cmp.Or(job.Priority, tasks.PriorityDefault)), shard)
 }
 
-// Webhooks tells whether the queue of the webhooks is paused.
-func (s State) Webhooks() bool { return slices.Contains(s.Queues, envelope.WebhookQueueName) }
+// Webhooks tells whether a shard of the queue of the webhooks is paused.
+func (s State) Webhooks(shard keyspace.Shard) bool {
+	return s.Shard(envelope.WebhookQueueName, shard)
+}
+
+// Shard tells whether a shard of a queue is paused.
+func (s State) Shard(queue string, shard keyspace.Shard) bool {
+	if shard == keyspace.Unsharded {
+		return slices.Contains(s.Queues, queue)
+	}
+	return slices.Contains(s.Shards, keyspace.QueueLabel(queue, shard))
+}
 
 // TaskType tells whether the task type of a job is paused. Jobs without one are of the type envelope.Adhoc.
 func (s State) TaskType(job tasks.Job) bool {
@@ -66,22 +70,29 @@ func New(client redis.UniversalClient, keys keyspace.Keyspace) *Store {
 	return &Store{client: client, keys: keys}
 }
 
-// Read reads all that is paused, in one round trip.
+// Read reads all that is paused, in two round trips.
 func (s *Store) Read(ctx context.Context) (State, error) {
+	known, err := envelope.FindShards(ctx, s.client, s.keys, 1) // in others nothing was ever enqueued
+	if err != nil {
+		return State{}, err
+	}
 	pipe := s.client.Pipeline()
 	types := pipe.SMembers(ctx, s.keys.PausedTaskTypes())
-	queues := Queues()
-	paused := make([]*redis.IntCmd, len(queues))
-	for i, queue := range queues {
-		paused[i] = pipe.Exists(ctx, s.keys.QueuePaused(queue))
+	paused := make([]*redis.IntCmd, len(known))
+	for i, shard := range known {
+		paused[i] = pipe.Exists(ctx, s.keys.QueuePaused(shard.Queue, shard.Shard))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return State{}, fmt.Errorf("read from Redis what is paused: %w", err)
 	}
 	state := State{Queues: []string{}, TaskTypes: sorted(types.Val())}
-	for i, queue := range queues {
-		if paused[i].Val() > 0 {
-			state.Queues = append(state.Queues, queue)
+	for i, shard := range known {
+		switch {
+		case paused[i].Val() == 0:
+		case shard.Shard == keyspace.Unsharded:
+			state.Queues = append(state.Queues, shard.Queue)
+		default:
+			state.Shards = append(state.Shards, shard.Label())
 		}
 	}
 	return state, nil
@@ -103,20 +114,33 @@ func sorted(names []string) []string {
 	return list
 }
 
-// SetQueue pauses a queue, or resumes it. It tells whether that changed anything.
+// SetQueue pauses a queue, or resumes it, with every shard that it can have: one in which something is enqueued for the
+// first time stands still as well. It tells whether that changed anything. After an error it may be repeated.
 func (s *Store) SetQueue(ctx context.Context, queue string, paused bool) (changed bool, err error) {
-	key := s.keys.QueuePaused(queue)
-	if paused {
-		// The time is what asynq's consoles write there.
-		err = s.client.SetArgs(ctx, key, time.Now().Unix(), redis.SetArgs{Mode: "NX"}).Err()
-		changed = err == nil
-		if errors.Is(err, redis.Nil) { // it was paused before
-			err = nil
+	pipe := s.client.Pipeline()
+	var set []*redis.StatusCmd
+	var removed []*redis.IntCmd
+	for _, shard := range append([]keyspace.Shard{keyspace.Unsharded}, keyspace.Shards(keyspace.MaxShards).All()...) {
+		if key := s.keys.QueuePaused(queue, shard); paused {
+			// The time is what asynq's consoles write there.
+			set = append(set, pipe.SetArgs(ctx, key, time.Now().Unix(), redis.SetArgs{Mode: "NX"}))
+		} else {
+			removed = append(removed, pipe.Del(ctx, key))
 		}
-	} else {
-		var removed int64
-		removed, err = s.client.Del(ctx, key).Result()
-		changed = removed > 0
+	}
+	if _, err = pipe.Exec(ctx); errors.Is(err, redis.Nil) { // some were paused before
+		err = nil
+	}
+	for i, cmd := range set {
+		if i == 0 {
+			changed = cmd.Err() == nil // the queue's own says how it stood
+		}
+		if cmd.Err() != nil && !errors.Is(cmd.Err(), redis.Nil) {
+			err = cmd.Err()
+		}
+	}
+	for _, cmd := range removed {
+		changed = changed || cmd.Val() > 0
 	}
 	if err = s.publish(ctx, err); err != nil {
 		return false, fmt.Errorf("pause or resume the queue %s: %w", queue, err)

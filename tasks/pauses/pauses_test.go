@@ -48,9 +48,9 @@ func TestPauses(t *testing.T) {
 				}
 				state, err := store.Read(ctx)
 				require.NoError(t, err)
-				assert.Equal(t, paused, state.Queue(tasks.Job{Priority: tasks.PriorityBulk}))
+				assert.Equal(t, paused, state.Queue(tasks.Job{Priority: tasks.PriorityBulk}, ""))
 				assert.Equal(t, paused, state.TaskType(tasks.Job{TaskType: "summary"}))
-				assert.False(t, state.Queue(tasks.Job{}), "the default queue goes on")
+				assert.False(t, state.Queue(tasks.Job{}, ""), "the default queue goes on")
 				assert.False(t, state.TaskType(tasks.Job{}))
 			}
 
@@ -70,7 +70,7 @@ func TestPauses(t *testing.T) {
 			state, err = store.Read(ctx)
 			require.NoError(t, err)
 			assert.Equal(t, pauses.State{Queues: []string{"default"}, TaskTypes: []string{"adhoc"}}, state)
-			assert.True(t, state.Queue(tasks.Job{}))
+			assert.True(t, state.Queue(tasks.Job{}, ""))
 			assert.True(t, state.TaskType(tasks.Job{Model: tasks.Models{"small"}}), "a job without a task type")
 		})
 	}

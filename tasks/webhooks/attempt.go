@@ -214,7 +214,7 @@ func (s *Store) report(ctx context.Context, r *Record, admission Admission, text
 }
 
 // tellTarget writes the events of what has changed with a target.
-func (s *Store) tellTarget(ctx context.Context, r *Record, origin string, words [4]string) error {
+func (s *Store) tellTarget(ctx context.Context, r *Record, origin string, words [5]string) error {
 	var problems []error
 	if words[2] == "1" {
 		problems = append(problems, events.Publish(ctx, s.redis, s.keys, "target.off", "tenant", r.Tenant, "target", origin, "webhook", r.ID))

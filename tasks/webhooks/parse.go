@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
 // The fields that are sealed where Config.Sealer has keys, and the name under which an attempt's answer is. No script looks
@@ -46,7 +47,7 @@ func (s *Store) parse(id string, fields map[string]string) (*Record, error) {
 		State: State(fields["state"]), Reason: fields["reason"], Cycle: int(p.number("cycle")), Since: p.time("since"),
 		Attempts: int(p.number("attempts")), Tries: int(p.number("tries")), Waiting: fields["waiting"],
 		NextAt: p.time("next_at"), EndedAt: p.time("ended_at"),
-		OpenUntil: p.time("open_until"),
+		OpenUntil: p.time("open_until"), Shard: keyspace.Shard(fields["shard"]),
 	}
 	if headers := fields[fieldHeaders]; headers != "" {
 		p.failed("headers", json.Unmarshal([]byte(headers), &r.To.Headers))

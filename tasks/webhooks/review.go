@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
 // Glance is what is read of a record when many are looked at.
@@ -13,6 +15,8 @@ type Glance struct {
 	ID string
 	// Cycle is the one whose task is to be in the queue.
 	Cycle int
+	// Shard is that of the queue.
+	Shard keyspace.Shard
 }
 
 // Pending reads a page of the list of pending webhooks, the oldest first, beginning at a rank, and how many it held. Those
@@ -29,7 +33,7 @@ func (s *Store) Pending(ctx context.Context, rank, count int) (glances []Glance,
 	pipe := s.redis.Pipeline()
 	reads := make([]*redis.SliceCmd, len(entries))
 	for i, entry := range entries {
-		reads[i] = pipe.HMGet(ctx, s.keys.Webhook(fmt.Sprint(entry.Member)), "state", "cycle")
+		reads[i] = pipe.HMGet(ctx, s.keys.Webhook(fmt.Sprint(entry.Member)), "state", "cycle", "shard")
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, 0, fmt.Errorf("look at %d webhooks: %w", len(entries), err)
@@ -38,10 +42,11 @@ func (s *Store) Pending(ctx context.Context, rank, count int) (glances []Glance,
 		id := fmt.Sprint(entry.Member)
 		state, _ := reads[i].Val()[0].(string)
 		cycle, _ := reads[i].Val()[1].(string)
+		shard, _ := reads[i].Val()[2].(string)
 		switch State(state) {
 		case Pending:
 			p := parser{id: id, fields: map[string]string{"cycle": cycle}}
-			glances = append(glances, Glance{ID: id, Cycle: int(p.number("cycle"))})
+			glances = append(glances, Glance{ID: id, Cycle: int(p.number("cycle")), Shard: keyspace.Shard(shard)})
 			err = p.err
 		case "":
 			if time.Since(time.UnixMilli(int64(entry.Score))) > goneAfter {

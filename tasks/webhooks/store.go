@@ -61,6 +61,8 @@ type Config struct {
 	Prefix string
 	// Sealer encrypts where a webhook goes, with which headers, and what was answered. Defaults to none.
 	Sealer *seal.Sealer
+	// Shards is into how many shards the queue of new webhooks is divided. Defaults to 1.
+	Shards keyspace.Shards
 }
 
 // Store reads and writes what is known of webhooks. It may be used by any number of goroutines.
@@ -68,6 +70,7 @@ type Store struct {
 	redis  redis.UniversalClient
 	keys   keyspace.Keyspace
 	sealer *seal.Sealer
+	shards keyspace.Shards
 	queue  *asynq.Client
 }
 
@@ -77,7 +80,8 @@ func New(config Config) (*Store, error) {
 		return nil, errors.New("webhooks: Config.Redis is missing; give it a client of go-redis")
 	}
 	return &Store{
-		redis: config.Redis, keys: keyspace.New(config.Prefix), sealer: config.Sealer, queue: asynq.NewClientFromRedisClient(config.Redis),
+		redis: config.Redis, keys: keyspace.New(config.Prefix), sealer: config.Sealer, shards: config.Shards,
+		queue: asynq.NewClientFromRedisClient(config.Redis),
 	}, nil
 }
 
@@ -105,7 +109,7 @@ func (s *Store) Create(ctx context.Context, w Webhook) error {
 	if err != nil {
 		return fmt.Errorf("create webhook %s: its cycle is %q", w.ID, words[2])
 	}
-	record := &Record{Webhook: w, State: State(words[1]), Cycle: cycle}
+	record := &Record{Webhook: w, State: State(words[1]), Cycle: cycle, Shard: keyspace.Shard(words[4])}
 	if record.State.Ended() {
 		record.EndedAt = time.Now()
 	}
@@ -120,7 +124,7 @@ func (s *Store) Create(ctx context.Context, w Webhook) error {
 
 // Enqueue makes sure of the task of a pending webhook's cycle, which is due at a time; zero is now.
 func (s *Store) Enqueue(ctx context.Context, r *Record, at time.Time) error {
-	task, options, err := envelope.NewWebhook(s.keys, r.ID, r.Event, r.Cycle, at)
+	task, options, err := envelope.NewWebhook(s.keys, r.Shard, r.ID, r.Event, r.Cycle, at)
 	if err != nil {
 		return err
 	}
@@ -233,12 +237,12 @@ var refusals = map[string]error{
 }
 
 // run runs a script, and returns its words: four of them, empty where it gave fewer.
-func (s *Store) run(ctx context.Context, verb, id string, script *redis.Script, keys []string, args ...any) ([4]string, error) {
+func (s *Store) run(ctx context.Context, verb, id string, script *redis.Script, keys []string, args ...any) ([5]string, error) {
 	reply, err := script.Run(ctx, s.redis, keys, args...).StringSlice()
 	if err != nil {
-		return [4]string{}, fmt.Errorf("%s webhook %.80s: %w", verb, id, err)
+		return [5]string{}, fmt.Errorf("%s webhook %.80s: %w", verb, id, err)
 	}
-	var words [4]string
+	var words [5]string
 	copy(words[:], reply)
 	if refusal, found := refusals[words[0]]; found {
 		return words, fmt.Errorf("%s webhook %.80s: %w", verb, id, refusal)
@@ -260,8 +264,12 @@ func (s *Store) fieldsOf(w Webhook) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []any{
+	fields := []any{
 		"event", w.Event, "tenant", w.Tenant, fieldURL, url, "secret", w.To.Secret, fieldHeaders, sealed,
 		"job", w.Job, "run", w.Run, "batch", w.Batch, "at", w.At.UnixMilli(), "keep", w.Keep.Milliseconds(),
-	}, nil
+	}
+	if shard := s.shards.Of(w.ID); shard != keyspace.Unsharded {
+		fields = append(fields, "shard", string(shard))
+	}
+	return fields, nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
 var (
@@ -103,6 +104,8 @@ type Record struct {
 	Webhook
 
 	State State
+	// Shard is that of the queue, from the webhook's creation on.
+	Shard keyspace.Shard
 	// Reason is why it is dead or was discarded.
 	Reason string
 	// Cycle counts from 1 how often its schedule was begun, Since is when it was last.

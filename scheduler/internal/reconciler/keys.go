@@ -1,13 +1,6 @@
 package reconciler
 
-import (
-	"github.com/forebay-queue/forebay/tasks"
-	"github.com/forebay-queue/forebay/tasks/envelope"
-	"github.com/forebay-queue/forebay/tasks/keyspace"
-)
-
-// allQueues is where asynq's consoles find the names of queues.
-const allQueues = "asynq:queues"
+import "github.com/forebay-queue/forebay/tasks/envelope"
 
 // queueKeys are asynq's keys of one queue (internal/base of v0.26.0), and one of ours. All share the queue's hash tag.
 type queueKeys struct {
@@ -37,13 +30,4 @@ func (k queueKeys) forRestore(id string) []string {
 	return []string{
 		k.tasks + id, k.pending, k.active, k.lease, k.scheduled, k.retry, k.archived, k.completed, k.term, k.lanes.Groups,
 	}
-}
-
-// queueNames are the queues of the deployment. Others on the same Redis are left alone.
-func queueNames(keys keyspace.Keyspace) []string {
-	var names []string
-	for _, priority := range tasks.Priorities() {
-		names = append(names, envelope.Queue(keys, priority))
-	}
-	return append(names, envelope.WebhookQueue(keys))
 }

@@ -129,8 +129,8 @@ func (r *Reconciler) current(ctx context.Context, q *queue, taskID string) (made
 	if err != nil {
 		return task{}, false, nil //nolint:nilerr // a foreign task is no open job's
 	}
-	if q.name == envelope.WebhookQueue(r.store.Keys()) {
-		return r.currentWebhook(ctx, id, run)
+	if q.of.Queue == envelope.WebhookQueueName {
+		return r.currentWebhook(ctx, q, id, run)
 	}
 	record, err := r.store.Get(ctx, id)
 	switch {
@@ -138,7 +138,7 @@ func (r *Reconciler) current(ctx context.Context, q *queue, taskID string) (made
 		return task{}, false, nil
 	case err != nil && !errors.Is(err, jobstore.ErrUnreadable): // a task can be made of what is never sealed
 		return task{}, false, err
-	case record.Status.Ended(), record.Run != run, envelope.Queue(r.store.Keys(), record.Priority) != q.name:
+	case record.Status.Ended(), record.Run != run, envelope.Queue(r.store.Keys(), record.Priority, record.Shard) != q.name:
 		return task{}, false, nil
 	}
 	made, err = r.messages.of(r.store.Keys(), record)
@@ -157,7 +157,7 @@ func (r *Reconciler) restore(ctx context.Context, q *queue, taskID, verb string,
 		return "", "", fmt.Errorf("%s task %s: %w", verb, taskID, err)
 	}
 	if reply[0] == "enqueued" {
-		err = r.redis.SAdd(ctx, allQueues, q.name).Err() // so that consoles show the queue
+		err = r.redis.SAdd(ctx, envelope.AllQueues, q.name).Err() // so that consoles show the queue
 	}
 	return reply[0], reply[1], err
 }

@@ -42,7 +42,7 @@ type task struct {
 func (m messages) of(keys keyspace.Keyspace, record *jobstore.Record) (task, error) {
 	job := record.Job
 	job.ID, job.TaskType, job.Priority = record.ID, record.TaskType, record.Priority
-	made, options, err := envelope.New(keys, job, record.Run)
+	made, options, err := envelope.New(keys, job, record.Shard, record.Run)
 	if err != nil {
 		return task{}, err
 	}
@@ -55,7 +55,7 @@ func (m messages) of(keys keyspace.Keyspace, record *jobstore.Record) (task, err
 
 // ofWebhook makes the task of a webhook's current cycle anew, for when it is due.
 func (m messages) ofWebhook(keys keyspace.Keyspace, record *webhooks.Record) (task, error) {
-	made, options, err := envelope.NewWebhook(keys, record.ID, record.Event, record.Cycle, record.NextAt)
+	made, options, err := envelope.NewWebhook(keys, record.Shard, record.ID, record.Event, record.Cycle, record.NextAt)
 	if err != nil {
 		return task{}, err
 	}

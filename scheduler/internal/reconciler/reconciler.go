@@ -8,10 +8,13 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
+	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
 const (
@@ -48,6 +51,9 @@ type Config struct {
 	Redis redis.UniversalClient
 	// Store holds the records of the jobs.
 	Store *jobstore.Store
+	// Shards is into how many shards the queues are divided. Others are mended as well, and go once they are empty.
+	// Defaults to 1.
+	Shards keyspace.Shards
 	// Term is the leader's.
 	Term Term
 	// Log takes a line for everything that was mended. The zero value discards them.
@@ -61,20 +67,28 @@ type Reconciler struct {
 	term     Term
 	log      zerolog.Logger
 	messages messages
+	// inspector removes queues.
+	inspector *asynq.Inspector
+	shards    keyspace.Shards
+	// queues are all that are known, strays what was seen of the others.
 	queues   []*queue
+	strays   strays
 	records  records
 	webhooks webhookReview
 }
 
-// queue is one queue and what is known of it.
+// queue is one of asynq's queues and what is known of it.
 type queue struct {
 	name   string
+	of     envelope.ShardOfQueue
 	keys   queueKeys
 	leases leases
 	// rank is where the next look into the long lists begins.
 	rank int
 	// readable are the active tasks whose messages have been looked at.
 	readable map[string]bool
+	// emptySince is since when a shard beyond the configured number is empty; the zero time while it is not.
+	emptySince time.Time
 }
 
 // New returns a Reconciler that has seen nothing yet.
@@ -86,9 +100,10 @@ func New(config Config) (*Reconciler, error) {
 	r := &Reconciler{
 		redis: config.Redis, store: config.Store, term: config.Term, log: config.Log, messages: known,
 		records: newRecords(), webhooks: webhookReview{suspects: map[string]suspect{}},
+		shards: config.Shards, inspector: asynq.NewInspectorFromRedisClient(config.Redis),
 	}
-	for _, name := range queueNames(config.Store.Keys()) {
-		r.queues = append(r.queues, &queue{name: name, keys: newQueueKeys(name), readable: map[string]bool{}})
+	for _, of := range envelope.ShardsOf(config.Store.Keys(), config.Shards) {
+		r.queues = append(r.queues, newQueue(of))
 	}
 	return r, nil
 }
@@ -123,13 +138,16 @@ func (r *Reconciler) Run(ctx context.Context) {
 // which a delivery is dead.
 func (r *Reconciler) round(ctx context.Context, full bool) error {
 	var problems []error
+	if full {
+		problems = append(problems, r.bounded(ctx, r.findQueues))
+	}
 	for _, q := range r.queues {
 		if err := r.bounded(ctx, func(ctx context.Context) error { return r.visit(ctx, q, full) }); err != nil {
 			problems = append(problems, fmt.Errorf("queue %s: %w", q.name, err))
 		}
 	}
 	if full {
-		problems = append(problems, r.reviewRecords(ctx), r.reviewWebhooks(ctx))
+		problems = append(problems, r.reviewRecords(ctx), r.reviewWebhooks(ctx), r.reviewShards(ctx))
 	}
 	return errors.Join(problems...)
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
@@ -218,7 +217,7 @@ func (r *Reconciler) whereabouts(ctx context.Context, open []jobstore.Glance) ([
 	pipe := r.redis.Pipeline()
 	reads := make([]whereabouts, len(open))
 	for i, glance := range open {
-		q := r.queueOf(glance.Priority)
+		q := r.queueOf(glance.Priority, glance.Shard)
 		if q == nil {
 			continue
 		}
@@ -270,17 +269,6 @@ func (r *Reconciler) isPending(ctx context.Context, q *queue, id string, pending
 		pending[q.name] = list
 	}
 	return list == nil || list[id], nil
-}
-
-// queueOf is the queue that a job's task belongs into; nil for a priority that this version does not have.
-func (r *Reconciler) queueOf(priority tasks.Priority) *queue {
-	name := envelope.Queue(r.store.Keys(), priority)
-	for _, q := range r.queues {
-		if q.name == name {
-			return q
-		}
-	}
-	return nil
 }
 
 // trim takes the next ids out of a set of ended jobs whose records have expired.

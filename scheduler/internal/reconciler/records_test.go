@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
@@ -51,7 +52,7 @@ func TestAJobWithoutATaskIsEnqueued(t *testing.T) {
 		require.NoError(b.t, err)
 		require.Equal(b.t, "completion:fast_summary", info.Type)
 		require.Equal(b.t, now, string(info.Payload))
-		require.True(b.t, b.redis.SIsMember(b.t.Context(), allQueues, "bulk").Val())
+		require.True(b.t, b.redis.SIsMember(b.t.Context(), envelope.AllQueues, "bulk").Val())
 	})
 }
 

@@ -138,7 +138,7 @@ func (b *bench) queued(change ...func(*tasks.Job)) string {
 func (b *bench) enqueue(id string) {
 	b.t.Helper()
 	record := b.get(id)
-	made, options, err := envelope.New(keyspace.New(""), record.Job, record.Run)
+	made, options, err := envelope.New(keyspace.New(""), record.Job, record.Shard, record.Run)
 	require.NoError(b.t, err)
 	_, err = b.client.EnqueueContext(b.t.Context(), made, options...)
 	require.NoError(b.t, err)

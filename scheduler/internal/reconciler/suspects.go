@@ -69,7 +69,7 @@ func (r *Reconciler) judge(ctx context.Context, id string, known suspect) error 
 	if err != nil {
 		return err
 	}
-	q := r.queueOf(record.Priority)
+	q := r.queueOf(record.Priority, record.Shard)
 	if q == nil {
 		return nil
 	}
@@ -214,7 +214,7 @@ func (r *Reconciler) expireOne(ctx context.Context, id string, now time.Time) er
 	if busy, err := r.busy(ctx, record); err != nil || busy {
 		return err
 	}
-	q := r.queueOf(record.Priority)
+	q := r.queueOf(record.Priority, record.Shard)
 	if q == nil {
 		return nil
 	}

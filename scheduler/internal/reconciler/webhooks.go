@@ -62,7 +62,7 @@ func (r *Reconciler) suspectWebhooks(ctx context.Context, glances []webhooks.Gla
 	// Where tasks stand is asked as for jobs: the queue of the webhooks is named as that of a priority is.
 	open := make([]jobstore.Glance, len(glances))
 	for i, glance := range glances {
-		open[i] = jobstore.Glance{ID: glance.ID, Run: glance.Cycle, Priority: tasks.Priority(envelope.WebhookQueueName)}
+		open[i] = jobstore.Glance{ID: glance.ID, Run: glance.Cycle, Priority: tasks.Priority(envelope.WebhookQueueName), Shard: glance.Shard}
 	}
 	missing, err := r.missing(ctx, open, pending)
 	if err != nil {
@@ -95,7 +95,7 @@ func (r *Reconciler) judgeWebhook(ctx context.Context, id string, known suspect)
 	if err != nil {
 		return err
 	}
-	q := r.queueOf(tasks.Priority(envelope.WebhookQueueName))
+	q := r.queueOf(tasks.Priority(envelope.WebhookQueueName), record.Shard)
 	word, place, err := r.restore(ctx, q, made.id, "write", made, "")
 	if err != nil {
 		return err
@@ -112,14 +112,14 @@ func (r *Reconciler) judgeWebhook(ctx context.Context, id string, known suspect)
 }
 
 // currentWebhook makes a task of the webhooks' queue anew when it is that of a pending webhook's current cycle.
-func (r *Reconciler) currentWebhook(ctx context.Context, id string, cycle int) (made task, open bool, err error) {
+func (r *Reconciler) currentWebhook(ctx context.Context, q *queue, id string, cycle int) (made task, open bool, err error) {
 	record, err := r.store.Webhooks().Get(ctx, id, "")
 	switch {
 	case errors.Is(err, webhooks.ErrNotFound):
 		return task{}, false, nil
 	case err != nil:
 		return task{}, false, err
-	case record.State.Ended(), record.Cycle != cycle:
+	case record.State.Ended(), record.Cycle != cycle, record.Shard != q.of.Shard:
 		return task{}, false, nil
 	}
 	made, err = r.messages.ofWebhook(r.store.Keys(), record)

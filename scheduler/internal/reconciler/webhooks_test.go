@@ -32,7 +32,7 @@ func (b *bench) readWebhook(id string) *webhooks.Record {
 
 // onWebhooks has places, claim and the like look at the queue of the webhooks.
 func (b *bench) onWebhooks() {
-	b.bulk = b.queueOf(tasks.Priority(envelope.WebhookQueueName))
+	b.bulk = b.queueOf(tasks.Priority(envelope.WebhookQueueName), "")
 }
 
 func TestAWebhookWithoutATaskIsEnqueued(t *testing.T) {

@@ -218,7 +218,7 @@ func (t *Ticker) make(ctx context.Context, schedule schedules.Schedule, tick, no
 	if err != nil || created.Status.Ended() {
 		return job.ID, err
 	}
-	task, options, err := envelope.New(t.config.Store.Keys(), prepared.Job, created.Run)
+	task, options, err := envelope.New(t.config.Store.Keys(), prepared.Job, created.Shard, created.Run)
 	if err != nil {
 		return "", err
 	}

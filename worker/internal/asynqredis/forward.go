@@ -73,7 +73,7 @@ func (c *Client) forward(ctx context.Context, cmd *redis.Cmd, keys []string, arg
 
 // nudge has work that is in lanes only begun. What fails is tried again within a second.
 func (c *Client) nudge(ctx context.Context) {
-	if err := envelope.NudgeQueue(ctx, c.UniversalClient, c.queue); err != nil {
+	if err := envelope.Nudge(ctx, c.UniversalClient, c.queue); err != nil {
 		c.log.Debug().Err(err).Msg("lanes wait for the next look")
 	}
 }

@@ -121,7 +121,7 @@ func TestLanesAgainstAModel(t *testing.T) {
 					}
 				},
 				"nudge": func(t *rapid.T) {
-					require.NoError(t, envelope.NudgeQueue(ctx, rdb, s.queue))
+					require.NoError(t, envelope.Nudge(ctx, rdb, s.queue))
 					m.nudge()
 				},
 				"a lane is deleted in a console": func(t *rapid.T) {
@@ -177,7 +177,7 @@ func TestABatchKeepsNobodyWaiting(t *testing.T) {
 					return pipe.SAdd(ctx, s.key("groups"), "a").Err()
 				})
 				require.NoError(t, err)
-				require.NoError(t, envelope.NudgeQueue(ctx, rdb, s.queue))
+				require.NoError(t, envelope.Nudge(ctx, rdb, s.queue))
 				s.enqueue("single of b")
 				for i := range 10 {
 					s.enqueueInLane("b", fmt.Sprintf("b-%d", i), 2)
@@ -254,7 +254,7 @@ func TestALaneWakesAnIdleQueue(t *testing.T) {
 		w := newWorker(t, rdb, 2).serve(func(context.Context, *asynq.Task) error { called <- time.Now(); return nil })
 		time.Sleep(3 * time.Second)
 		w.enqueueIn("a", "1")
-		require.NoError(t, envelope.NudgeQueue(t.Context(), rdb, "default"))
+		require.NoError(t, envelope.Nudge(t.Context(), rdb, "default"))
 		enqueued := time.Now()
 		require.Less(t, (<-called).Sub(enqueued), 5*time.Millisecond)
 
@@ -268,7 +268,7 @@ func TestALaneWakesAnIdleQueue(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		require.NoError(t, asynq.NewInspectorFromRedisClient(rdb).PauseQueue("default"))
 		w.enqueueIn("a", "5", "6")
-		require.NoError(t, envelope.NudgeQueue(t.Context(), rdb, "default"))
+		require.NoError(t, envelope.Nudge(t.Context(), rdb, "default"))
 		time.Sleep(5 * time.Second)
 		require.Empty(t, called, "the queue is paused")
 		require.NoError(t, asynq.NewInspectorFromRedisClient(rdb).UnpauseQueue("default"))
@@ -343,7 +343,7 @@ func TestWhatWasClaimedFromALaneIsPutBack(t *testing.T) {
 		rdb, _ := redistest.InBubble(t)
 		w := newWorker(t, rdb, 4)
 		w.enqueueIn("a", "a-1", "a-2", "a-3", "a-4", "a-5", "a-6")
-		require.NoError(t, envelope.NudgeQueue(t.Context(), rdb, "default"))
+		require.NoError(t, envelope.Nudge(t.Context(), rdb, "default"))
 		require.Equal(t, "a-1", w.dequeue())
 		w.client.Stop()
 		assert.Equal(t, []string{"a-2", "a-3", "a-4", "a-5"}, w.list("pending"), "its next, in their order")
@@ -360,7 +360,7 @@ func TestLanesOnACluster(t *testing.T) {
 	w := newWorker(t, cluster, 8)
 	w.enqueueIn("a", "a-1", "a-2", "a-3", "a-4", "a-5", "a-6")
 	w.enqueueIn("b", "b-1")
-	require.NoError(t, envelope.NudgeQueue(t.Context(), cluster, "default"))
+	require.NoError(t, envelope.Nudge(t.Context(), cluster, "default"))
 	var ids []string
 	for range 7 {
 		ids = append(ids, w.dequeue())
