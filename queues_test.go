@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bufio"
+	"fmt"
 	"net"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/forebay-queue/forebay/deploy/simulator"
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/envelope"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
 func withPriority(priority tasks.Priority) func(*tasks.Job) {
@@ -48,11 +50,21 @@ func TestBulkUsesEverySlot(t *testing.T) {
 	d.stopWorkers(syscall.SIGTERM)
 }
 
-// While all queues have work, they share the slots 6:3:1.
+// While all queues have work, they share the slots 6:3:1, in however many shards it stands.
 func TestShares(t *testing.T) {
 	t.Parallel()
+	for _, shards := range []keyspace.Shards{1, 8} {
+		t.Run(fmt.Sprint(shards), func(t *testing.T) {
+			t.Parallel()
+			testShares(t, shards)
+		})
+	}
+}
+
+func testShares(t *testing.T, shards keyspace.Shards) {
+	t.Helper()
 	const each, counted = 90, 100
-	d := deploy(t, site{slots: 4, regions: []simulator.RegionConfig{
+	d := deploy(t, site{slots: 4, shards: shards, regions: []simulator.RegionConfig{
 		{Name: "first", Latency: simulator.Distribution{Min: 15 * time.Millisecond, Max: 45 * time.Millisecond}},
 	}})
 	var ids []string
@@ -104,16 +116,30 @@ func starts(results []tasks.Result, after time.Time) []string {
 
 // A worker with nothing to do leaves Redis alone: at most 3 commands a second for each queue, and 2 for the process:
 // its liveness, and what keeps its subscriptions open.
+// Every shard of every queue costs the same, the unsharded ones too.
 func TestIdleWorker(t *testing.T) {
 	t.Parallel()
+	for _, shards := range []keyspace.Shards{1, 8} {
+		t.Run(fmt.Sprint(shards), func(t *testing.T) {
+			t.Parallel()
+			testIdleWorker(t, shards)
+		})
+	}
+}
+
+func testIdleWorker(t *testing.T, shards keyspace.Shards) {
+	t.Helper()
 	const watched, most, process = 10 * time.Second, 3.0, 2.0
-	d := deploy(t, site{})
+	d := deploy(t, site{shards: shards})
 	d.startWorkers(1)
 	d.await(time.Minute, d.enqueueJobs("warm-up", 1)...) // scripts are loaded, connections open
 	time.Sleep(time.Second)
-	perQueue, all := d.commands(watched)
+	var queues []string
+	for _, shard := range envelope.ShardsOf(d.store.Keys(), shards) {
+		queues = append(queues, shard.Name)
+	}
+	perQueue, all := d.commands(watched, queues)
 	t.Logf("commands a second: %.1f in all; %v", float64(all)/watched.Seconds(), perQueue)
-	queues := envelope.QueueNames()
 	assert.LessOrEqual(t, float64(all)/watched.Seconds(), most*float64(len(queues))+process)
 	for _, queue := range queues {
 		count := perQueue[queue]
@@ -123,9 +149,9 @@ func TestIdleWorker(t *testing.T) {
 	d.stopWorkers(syscall.SIGTERM)
 }
 
-// commands counts what clients send to Redis in a time, in all and by the queue whose keys are named. What a script
-// runs inside counts as one.
-func (d *deployment) commands(watched time.Duration) (perQueue map[string]int, all int) {
+// commands counts what clients send to Redis in a time, in all and by the one of the queues whose keys are named. What a
+// script runs inside counts as one.
+func (d *deployment) commands(watched time.Duration, queues []string) (perQueue map[string]int, all int) {
 	d.t.Helper()
 	conn, err := net.Dial("tcp", d.server.Addr)
 	require.NoError(d.t, err)
@@ -141,7 +167,7 @@ func (d *deployment) commands(watched time.Duration) (perQueue map[string]int, a
 			continue
 		}
 		all++
-		for _, queue := range envelope.QueueNames() {
+		for _, queue := range queues {
 			if strings.Contains(line, "{"+queue+"}") {
 				perQueue[queue]++
 			}

@@ -26,6 +26,7 @@ import (
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/redistest"
 	"github.com/forebay-queue/forebay/worker"
 )
@@ -59,6 +60,8 @@ type site struct {
 	limits []simulator.Limits
 	// slots are those of each worker. Defaults to 16.
 	slots int
+	// shards is into how many shards the queues are divided. Defaults to 1.
+	shards keyspace.Shards
 	// callTimeout is the endpoints' timeout. Defaults to 3s.
 	callTimeout time.Duration
 	// fsync is when Redis makes its writes durable. Defaults to "always": it has lost nothing that it has answered to.
@@ -111,6 +114,7 @@ func deploy(t testing.TB, s site) *deployment {
 	if s.callTimeout == 0 {
 		s.callTimeout = callTimeout
 	}
+	s.shards = max(s.shards, 1)
 	if s.fsync == "" {
 		s.fsync = "always"
 	}
@@ -151,11 +155,12 @@ func deploy(t testing.TB, s site) *deployment {
 func (d *deployment) configure() {
 	text := fmt.Sprintf(`
 redis: {url: %q%s}
+queues: {shards: %d}
 worker: {slots: %d, drain_timeout: 10m}
 breaker: {failures: %d, recovery: %s}
 accounts: {sim: {}}
 endpoints:
-`, d.redisURL, d.site.redisMore, d.site.slots, threshold, recovery)
+`, d.redisURL, d.site.redisMore, d.site.shards, d.site.slots, threshold, recovery)
 	for i, region := range d.site.regions {
 		text += fmt.Sprintf("  %s: {account: sim, url: %q, region: %s, priority: %d, timeout: %s, tries: %d, auth: none, simulated: true%s}\n",
 			region.Name, d.provider+"/"+region.Name+"/v1", region.Name, i+1, d.site.callTimeout, max(3-i, 1), d.limitsOf(i))
@@ -204,7 +209,7 @@ func (d *deployment) limitsOf(region int) string {
 // newProducer returns a way in like that of another process.
 func (d *deployment) newProducer() *producer.Client {
 	d.t.Helper()
-	client, err := producer.New(producer.Config{Redis: d.redis, Catalog: &d.file.Catalog})
+	client, err := producer.New(producer.Config{Redis: d.redis, Catalog: &d.file.Catalog, Shards: d.site.shards})
 	require.NoError(d.t, err)
 	d.t.Cleanup(func() { _ = client.Close() })
 	return client

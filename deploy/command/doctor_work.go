@@ -3,6 +3,8 @@ package command
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -37,6 +39,17 @@ func examinePauses(ctx context.Context, client redis.UniversalClient, s *setting
 		findings = append(findings, finding{
 			Code: codeQueuePaused, Level: levelWarning, Subject: queue, Message: "the queue is paused: its jobs wait",
 			Hint: "`forebay queue resume " + queue + "` when they may go on",
+		})
+	}
+	for _, shard := range paused.Shards {
+		queue, _, _ := strings.Cut(shard, ":")
+		if slices.Contains(paused.Queues, queue) {
+			continue
+		}
+		findings = append(findings, finding{
+			Code: codeQueuePaused, Level: levelWarning, Subject: shard,
+			Message: "this shard of the queue is paused, alone, as a console of asynq does it: its jobs wait",
+			Hint:    "`forebay queue resume " + queue + "` when they may go on",
 		})
 	}
 	for _, taskType := range paused.TaskTypes {

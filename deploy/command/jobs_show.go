@@ -10,12 +10,14 @@ import (
 
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
 // showReply is what `forebay jobs show --json` prints: everything that is kept of a job.
 type showReply struct {
 	tasks.Result
 	Priority     tasks.Priority `json:"priority,omitempty"`
+	Shard        keyspace.Shard `json:"shard,omitempty"`
 	PromptTokens int            `json:"prompt_tokens,omitempty"`
 	Deliveries   int            `json:"deliveries,omitempty"`
 	Deaths       int            `json:"deaths,omitempty"`
@@ -53,7 +55,7 @@ answer or why there is none and what to do, and its earlier runs. The prompt its
 			}
 			if wantsJSON(cmd) {
 				return printJSON(cmd, showReply{
-					Result: result, Priority: record.Priority, PromptTokens: record.PromptTokens, Deliveries: record.Deliveries,
+					Result: result, Priority: record.Priority, Shard: record.Shard, PromptTokens: record.PromptTokens, Deliveries: record.Deliveries,
 					Deaths: record.Deaths, Worker: record.Worker, Cancelling: record.Cancel, Job: record.Job, Previous: record.Previous,
 				})
 			}
@@ -103,6 +105,7 @@ func printAsked(out io.Writer, record *jobstore.Record, now time.Time) error {
 	line("asks for", fmt.Sprintf("%s; a prompt of about %s", asks, plural(record.PromptTokens, "token")))
 	line("tenant", record.Tenant)
 	line("priority", string(record.Priority))
+	line("shard", string(record.Shard))
 	if job.Deadline != nil {
 		line("deadline", clock(*job.Deadline, now))
 	}

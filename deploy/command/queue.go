@@ -189,6 +189,16 @@ func (s *settings) shards() keyspace.Shards {
 	return keyspace.Shards(s.file.Queues.Shards)
 }
 
+// pausedAlone are the shards of a queue that are paused though it is not.
+func pausedAlone(queue producer.Queue) (labels []string) {
+	for _, shard := range queue.Shards {
+		if shard.Paused {
+			labels = append(labels, shard.Shard)
+		}
+	}
+	return labels
+}
+
 func printQueues(out io.Writer, queues []producer.Queue, pausedTaskTypes []string) error {
 	list := table(out)
 	row(list, "QUEUE", "PENDING", "ACTIVE", "SCHEDULED", "RETRY", "ARCHIVED")
@@ -196,6 +206,8 @@ func printQueues(out io.Writer, queues []producer.Queue, pausedTaskTypes []strin
 		name := queue.Queue
 		if queue.Paused {
 			name += " (paused)"
+		} else if alone := pausedAlone(queue); len(alone) > 0 {
+			name += " (paused: " + strings.Join(alone, ", ") + ")"
 		}
 		row(list, name, queue.Pending, queue.Active, queue.Scheduled, queue.Retry, queue.Archived)
 	}

@@ -90,7 +90,9 @@ func (d *sharded) enqueue(client *producer.Client, name string, count int, chang
 	}
 }
 
-func (d *sharded) webhook(job *tasks.Job) { job.Webhook = &tasks.Webhook{URL: d.hook.URL + "/" + job.ID} }
+func (d *sharded) webhook(job *tasks.Job) {
+	job.Webhook = &tasks.Webhook{URL: d.hook.URL + "/" + job.ID}
+}
 
 func in(wait time.Duration) func(*tasks.Job) {
 	at := time.Now().Add(wait)

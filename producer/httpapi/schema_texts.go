@@ -138,6 +138,16 @@ var fieldTexts = map[string]map[string]string{
 		"retry":     "What waits to be begun again",
 		"archived":  "What asynq only shows any more",
 		"paused":    "No call of it is begun",
+		"shards":    "Its shards, where it has several: see queues.shards",
+	},
+	"QueueShard": {
+		"shard":     "What asynq's consoles call it, but for a prefix",
+		"pending":   "What can be begun, members of batches included",
+		"active":    "What runs",
+		"scheduled": "What waits for its time",
+		"retry":     "What waits to be begun again",
+		"archived":  "What asynq only shows any more",
+		"paused":    "No call of it is begun",
 	},
 	"Page": {
 		"jobs": "The jobs of this page",
