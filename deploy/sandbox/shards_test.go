@@ -21,6 +21,7 @@ import (
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/scheduler"
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/batches"
 	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/redistest"
@@ -31,7 +32,7 @@ type sharded struct {
 	t      *testing.T
 	client redis.UniversalClient
 	*sandbox.Sandbox
-	ids []string
+	ids, batches []string
 
 	hook   *httptest.Server
 	mu     sync.Mutex
@@ -114,6 +115,27 @@ func (d *sharded) counts() (all producer.QueueShard) {
 	return all
 }
 
+// enqueueBatch enqueues members of a batch, which wait in lanes.
+func (d *sharded) enqueueBatch(id string, size int) {
+	d.t.Helper()
+	_, err := d.Client.Batches().Create(d.t.Context(), batches.Batch{ID: id, Tenant: "default", Kind: batches.KindRun, Retention: time.Hour})
+	require.NoError(d.t, err)
+	require.NoError(d.t, d.Client.Batches().Begin(d.t.Context(), id, size))
+	retries := 50
+	members := make([]tasks.Job, size)
+	for i := range members {
+		members[i] = tasks.Job{
+			ID: batches.MemberID(id, i), TaskType: "fast_summary", Input: "Nothing is lost.", Priority: tasks.PriorityBulk,
+			MaxRetries: &retries, Member: &tasks.Member{Batch: id, Number: i},
+		}
+		d.ids = append(d.ids, members[i].ID)
+	}
+	for _, err := range d.Client.EnqueueMany(d.t.Context(), slices.Values(members)) {
+		require.NoError(d.t, err)
+	}
+	d.batches = append(d.batches, id)
+}
+
 // enqueueForeign enqueues a whole job as any user of asynq does.
 func (d *sharded) enqueueForeign(queue, id string) {
 	d.t.Helper()
@@ -145,6 +167,7 @@ func TestChangeShards(t *testing.T) {
 				require.NoError(t, err)
 				d.enqueue(other, fmt.Sprintf("other-%d", phase), 7)
 				require.NoError(t, other.Close())
+				d.enqueueBatch(fmt.Sprintf("batch_%032d", phase), 12)
 				require.Eventually(t, func() bool {
 					all := d.counts()
 					return all.Pending > 0 && all.Active > 0 && all.Scheduled > 0 && all.Retry > 0
@@ -177,6 +200,12 @@ func (d *sharded) checkAllDone() {
 		assert.Len(t, succeeded, 1, "%s: one answer was paid for", id)
 	}
 	require.Eventually(t, func() bool { return d.counts() == producer.QueueShard{} }, time.Minute, 50*time.Millisecond)
+	for _, id := range d.batches {
+		require.Eventually(t, func() bool {
+			batch, err := d.Client.Batches().Get(t.Context(), id, "default")
+			return err == nil && batch.Counts.Succeeded == batch.Total
+		}, time.Minute, 50*time.Millisecond, id)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, id := range d.ids {
