@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/forebay-queue/forebay/deploy/simulator"
+	"github.com/forebay-queue/forebay/tasks/fleet"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/redistest"
 )
 
@@ -179,7 +181,8 @@ func TestDoctorShowsTheStateOfTheWork(t *testing.T) {
 	client, server := redistest.Embedded(t)
 	ctx := t.Context()
 	p := patient{redis: "redis://" + server.Addr()}
-	require.NoError(t, client.Set(ctx, "forebay:workers:one", "x", time.Minute).Err())
+	one := fleet.Join(client, keyspace.New(""), fleet.Process{ID: "one", Kind: fleet.Worker})
+	require.NoError(t, one.Beat(ctx))
 	_, reply := p.examined(t)
 	assert.Equal(t, []string{"warning redis_embedded"}, reply.codes())
 	assert.Equal(t, "1 alive", reply.find(t, codeWorkers).Message)

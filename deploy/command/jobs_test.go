@@ -13,6 +13,8 @@ import (
 
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/fleet"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/redistest"
 )
 
@@ -192,7 +194,7 @@ func TestRedisIsNamedWithoutItsPassword(t *testing.T) {
 func TestStatusWithoutAConfiguration(t *testing.T) {
 	t.Parallel()
 	client, server := redistest.Embedded(t)
-	require.NoError(t, client.Set(t.Context(), "forebay:workers:one", "x", time.Minute).Err())
+	require.NoError(t, fleet.Join(client, keyspace.New(""), fleet.Process{ID: "one", Kind: fleet.Worker}).Beat(t.Context()))
 	got := inProcess(t, "", "status", "--redis", "redis://"+server.Addr())
 	assert.Equal(t, exitOK, got.status, got.stderr)
 	assert.Contains(t, got.stdout, "workers  1 alive\n")

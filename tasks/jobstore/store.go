@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 
@@ -51,7 +52,7 @@ type Store struct {
 	trips    *trips
 	batches  *batches.Store
 	webhooks *webhooks.Store
-	replies  Replies
+	replies  atomic.Pointer[Replies]
 
 	sealing sync.Mutex
 	seal    cipher.AEAD // of tenants' cursors; nil until one is needed
@@ -76,9 +77,7 @@ func New(config Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.Replies.MaxLen = cmp.Or(config.Replies.MaxLen, defaultReplies)
-	config.Replies.MaxAge = cmp.Or(config.Replies.MaxAge, defaultReplyAge)
-	return &Store{
+	s := &Store{
 		redis: config.Redis, pipe: config.Pipe,
 		keys: keyspace.New(config.Prefix), shards: config.Shards,
 		hub: newHub(config.Redis, keyspace.New(config.Prefix).Silence()),
@@ -86,8 +85,17 @@ func New(config Config) (*Store, error) {
 		sealer:  config.Sealer,
 		barrier: newBarrier(config.Redis, config.Replication),
 		trips:   newTrips(config.Redis),
-		batches: members, webhooks: hooks, replies: config.Replies,
-	}, nil
+		batches: members, webhooks: hooks,
+	}
+	s.SetReplies(config.Replies)
+	return s, nil
+}
+
+// SetReplies says anew how long results stay in reply streams.
+func (s *Store) SetReplies(replies Replies) {
+	replies.MaxLen = cmp.Or(replies.MaxLen, defaultReplies)
+	replies.MaxAge = cmp.Or(replies.MaxAge, defaultReplyAge)
+	s.replies.Store(&replies)
 }
 
 // Keys are the keys of the Store's deployment.
