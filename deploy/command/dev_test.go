@@ -181,7 +181,7 @@ func TestDevRefusals(t *testing.T) {
 		{"dev --listen 8080", exitUsage, "--listen: the address \"8080\" cannot be read"},
 		{"dev --listen " + used, exitFailed, "cannot listen on " + used + ": bind: address already in use; choose another address"},
 		{"dev --redis redis://127.0.0.1:1/0", exitFailed, "cannot reach Redis at 127.0.0.1:1/0"},
-		{"dev --redis nonsense", exitFailed, "the URL of Redis in --redis cannot be read"},
+		{"dev --redis nonsense", exitFailed, "the URL of Redis in --redis must be"},
 		{"dev --config /no/such.yaml", exitFailed, "/no/such.yaml cannot be read"},
 		{"dev --config " + keyless, exitFailed, "FOREBAY_TEST_ABSENT_KEY"},
 	} {

@@ -226,7 +226,7 @@ func TestDoctorOnBrokenConfigurations(t *testing.T) {
 
 	got = inProcess(t, "", "doctor", "--redis", "http://user:hunter2@127.0.0.1")
 	assert.Equal(t, exitFailed, got.status)
-	assert.Contains(t, got.stdout, "the URL of Redis in --redis cannot be read")
+	assert.Contains(t, got.stdout, "the URL of Redis in --redis must be")
 	assert.NotContains(t, got.stdout+got.stderr, "hunter2")
 	got = inProcess(t, "", "doctor", "--redis", "redis://"+server.Addr())
 	assert.Equal(t, exitOK, got.status, got.stdout)

@@ -178,8 +178,8 @@ func TestRedisIsNamedWithoutItsPassword(t *testing.T) {
 	for _, test := range []struct{ url, want string }{
 		{"redis://user:hunter2@127.0.0.1:1/0", "cannot reach Redis at 127.0.0.1:1/0: connect: connection refused; start it there, or name another with --redis or FOREBAY_REDIS_URL"},
 		{"redis://user:hunter2@" + server.Addr(), "cannot reach Redis at " + server.Addr() + "/0: WRONGPASS"},
-		{"http://user:hunter2@127.0.0.1", "the URL of Redis in --redis cannot be read: write redis://host:port/database"},
-		{"redis://user:hunter2@host:port", "the URL of Redis in --redis cannot be read: write redis://host:port/database"},
+		{"http://user:hunter2@127.0.0.1", "the URL of Redis in --redis must be redis://host:port/database"},
+		{"redis://user:hunter2@host:port", "the URL of Redis in --redis must be redis://host:port/database"},
 	} {
 		started := time.Now()
 		got := inProcess(t, "", "status", "--redis", test.url)
