@@ -48,6 +48,8 @@ type Redis struct {
 
 // Sentinel is the user of the Sentinels' own ACL, and its password: they are not those of Redis.
 type Sentinel struct {
+	// Username is the user, PasswordEnv the environment variable that holds the password, PasswordFile the file. At most one
+	// of the two. Defaults to none.
 	Username     string `yaml:"username"`
 	PasswordEnv  string `yaml:"password_env"`
 	PasswordFile string `yaml:"password_file"`

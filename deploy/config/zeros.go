@@ -125,6 +125,9 @@ func fieldAt(value reflect.Value, path []string) (reflect.Value, bool) {
 			return reflect.Value{}, false
 		}
 	}
+	if value.Kind() == reflect.Pointer {
+		value = value.Elem()
+	}
 	switch value.Kind() { //nolint:exhaustive // the kinds that a scalar of the configuration has
 	case reflect.String, reflect.Int, reflect.Int64, reflect.Float64:
 		return value, true

@@ -75,10 +75,12 @@ const (
 
 // Endpoint is one address at which models are served, in one region.
 type Endpoint struct {
-	Name    string `yaml:"-"`
+	Name string `yaml:"-"`
+	// Account is whose key it uses.
 	Account string `yaml:"account"`
-	// URL is the base of the API, with its version: https://api.openai.com/v1. Validate takes a slash off its end.
-	URL    string `yaml:"url"`
+	// URL is the base of the API, with its version: https://api.openai.com/v1. A slash at its end is taken off.
+	URL string `yaml:"url"`
+	// Region is where it is; it is shown beside results.
 	Region string `yaml:"region"`
 	// Priority orders the endpoints of a model, the smallest first, those of one priority by name. From 1, required.
 	Priority int `yaml:"priority"`
@@ -130,7 +132,7 @@ func (s *ServedModels) UnmarshalYAML(unmarshal func(any) error) error {
 // Model is a model and what it costs.
 type Model struct {
 	Name string `yaml:"-"`
-	// Kind defaults to chat.
+	// Kind says which jobs it does. Defaults to chat.
 	Kind tasks.Kind `yaml:"kind"`
 	// Input and Output are US dollars per million tokens. Input defaults to a tenth of Output for chat models; an
 	// embedding model has Input only. An explicit 0 is a free model; a missing price is an error.
@@ -144,7 +146,9 @@ type Model struct {
 
 // Tier is a level of price: a name and its models, in order, of any kind.
 type Tier struct {
-	Name   string   `yaml:"name"`
+	// Name is what jobs ask for.
+	Name string `yaml:"name"`
+	// Models are in the order in which they are tried.
 	Models []string `yaml:"models"`
 }
 
@@ -153,7 +157,7 @@ type TaskType struct {
 	Name string `yaml:"-"`
 	// Model is tried first; then the rest of its tier, then the fallback tier, always of the same kind.
 	Model string `yaml:"model"`
-	// Kind defaults to the model's.
+	// Kind is that of its jobs. Defaults to the model's.
 	Kind tasks.Kind `yaml:"kind"`
 	// System is the system message, if any. Prompt is the user message, with {{input}} for the job's input; defaults
 	// to "{{input}}".

@@ -50,7 +50,8 @@ type Webhooks struct {
 
 // WebhookSecret is a named secret of a tenant.
 type WebhookSecret struct {
-	// Tenant defaults to DefaultTenant, Name to tasks.DefaultSecret.
+	// Tenant is whose it is, DefaultTenant where none is named, and Name what its jobs call it, by default
+	// tasks.DefaultSecret.
 	Tenant string `yaml:"tenant"`
 	Name   string `yaml:"name"`
 	// Keys are where its values are, the newest first, 1 to 4. Each message is signed with all of them, so that a receiver
@@ -60,6 +61,7 @@ type WebhookSecret struct {
 
 // SecretSource is where a secret is: an environment variable or a file.
 type SecretSource struct {
+	// Env names the environment variable that holds it, File the file. One of them.
 	Env  string `yaml:"env"`
 	File string `yaml:"file"`
 }
@@ -88,10 +90,11 @@ func (v *validation) replyStreams() {
 
 // Subscription is a target that is told of every batch of a tenant, unless the batch names a webhook of its own.
 type Subscription struct {
-	// Tenant defaults to DefaultTenant.
+	// Tenant is whose batches it is told of. Defaults to DefaultTenant.
 	Tenant string `yaml:"tenant"`
-	URL    string `yaml:"url"`
-	// Secret defaults to tasks.DefaultSecret.
+	// URL is where the messages go.
+	URL string `yaml:"url"`
+	// Secret names what they are signed with. Defaults to tasks.DefaultSecret.
 	Secret string `yaml:"secret"`
 	// Events are some of tasks.BatchEvents. Defaults to all.
 	Events []string `yaml:"events"`
