@@ -6,7 +6,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -18,7 +17,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 )
 
@@ -156,7 +154,8 @@ const referenceHead = `# Configuration
 
 Every field of ` + "`forebay.yaml`" + `, made from the types that it is read into: ` + "`go generate ./deploy/config`" + ` writes this page, and a test
 fails where it is stale. ` + "[example.yaml](../deploy/config/example.yaml), which `forebay config init` writes," + ` is a whole file with the
-same fields. ` + "`forebay config check`" + ` names every mistake by line and column. What is not known is refused, never ignored.
+same fields. ` + "`forebay config check`" + ` names every mistake by line and column. What is not known is refused, never ignored. How
+changes are taken up while processes run: [operations.md](operations.md#changing-the-configuration).
 
 Durations are written as ` + "`500ms`, `30s`, `5m` or `1h30m`" + `. ` + "`NAME`" + ` stands for a name that you choose, 1 to 64 characters of
 A-Z a-z 0-9 _ . - (for models any printable ones), and ` + "`[]`" + ` for each entry of a list. A default of – is none, or the one that the text names. Secrets never stand in the
@@ -165,7 +164,6 @@ file: it names the environment variables or files that hold them.
 
 func (r *reference) page() string {
 	r.text.WriteString(referenceHead)
-	r.liveness()
 	root := reflect.TypeFor[File]()
 	r.sections(root, "config.File")
 	return r.text.String()
@@ -187,30 +185,13 @@ func (r *reference) sections(typ reflect.Type, of string) {
 		if own := r.docs[of+"."+field.Name]; own != "" && field.Type.Kind() != reflect.Struct {
 			intro = strings.TrimSpace(subject(own, field.Name) + " " + intro)
 		}
-		fmt.Fprintf(&r.text, "\n## %s\n\n%s\n\n", name, r.prose(intro, typ))
+		fmt.Fprintf(&r.text, "\n## %s\n\n%s\n\n%s\n", name, r.prose(intro, typ), r.live(name))
 		if inner.Kind() != reflect.Struct {
 			continue
 		}
 		r.text.WriteString("| field | type | default | may be | what it is |\n|---|---|---|---|---|\n")
 		r.rows(inner, step(field.Type, []string{name}))
 	}
-}
-
-// subject leaves out the name with which a comment begins.
-func subject(doc, name string) string {
-	for _, verb := range []string{" is ", " are ", " "} {
-		if rest, found := strings.CutPrefix(doc, name+verb); found && !strings.HasPrefix(rest, "and ") {
-			return capital(rest)
-		}
-	}
-	return doc
-}
-
-func capital(text string) string {
-	if text == "" {
-		return ""
-	}
-	return strings.ToUpper(text[:1]) + text[1:]
 }
 
 // elem is what the lists and mappings of a type hold in the end.
@@ -298,20 +279,6 @@ func (r *reference) row(path []string, typ reflect.Type, doc string) {
 	fmt.Fprintf(&r.text, "| `%s` | %s | %s | %s | %s |\n", shown(path), kindOf(typ), byDefault, cell(may), cell(strings.TrimSpace(doc)))
 }
 
-// withoutRange leaves out what stands in another column already.
-func withoutRange(doc, may string) string {
-	if may == "" {
-		return doc
-	}
-	return strings.Replace(doc, ", "+may+".", ".", 1)
-}
-
-var defaultSentence = regexp.MustCompile(` ?(They default|Defaults?) to [^;]*?\.( |$)`)
-
-func withoutDefault(doc string) string {
-	return strings.TrimSpace(defaultSentence.ReplaceAllString(doc, " "))
-}
-
 // byDefault is what Parse puts in the place of a field that is left out; false where that is nothing.
 func (r *reference) byDefault(path []string, key string) (string, bool) {
 	concrete := r.concrete(path)
@@ -360,74 +327,3 @@ func shown(path []string) string {
 }
 
 func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
-
-// kindOf is a type in the words of a file's user.
-func kindOf(typ reflect.Type) string {
-	if typ.Kind() == reflect.Pointer {
-		typ = typ.Elem()
-	}
-	switch {
-	case typ == durationType:
-		return "duration"
-	case typ == servedType:
-		return "list of models, or mapping to their names here"
-	case typ == limitType:
-		return "number, or `off`"
-	case typ.Kind() == reflect.Map && elem(typ).Kind() == reflect.Interface:
-		return "mapping"
-	case typ.Kind() == reflect.Map:
-		return "mapping of names to " + plural(kindOf(typ.Elem()))
-	case typ.Kind() == reflect.Slice:
-		return "list of " + plural(kindOf(typ.Elem()))
-	}
-	words := map[reflect.Kind]string{
-		reflect.String: "text", reflect.Bool: "true or false", reflect.Int: "whole number", reflect.Float64: "number", reflect.Struct: "mapping",
-	}
-	return words[typ.Kind()]
-}
-
-func plural(kind string) string {
-	if strings.HasPrefix(kind, "list of") {
-		return "lists of" + strings.TrimPrefix(kind, "list of")
-	}
-	return kind + "s"
-}
-
-// words are Go's names for what comments speak of.
-var words = map[string]string{
-	"On": On, "Off": Off, "Unlimited": catalog.Off, "AuthBearer": catalog.AuthBearer, "AuthAPIKey": catalog.AuthAPIKey, "AuthNone": catalog.AuthNone,
-	"Defer": string(catalog.Defer), "Degrade": string(catalog.Degrade), "Fail": string(catalog.Fail), "DefaultTenant": catalog.DefaultTenant,
-	"DefaultSecret": tasks.DefaultSecret, "BatchEvents": strings.Join(tasks.BatchEvents(), "`, `"),
-}
-
-var (
-	qualified = regexp.MustCompile(`\b(?:tasks|catalog)\.([A-Z])`)
-	goName    = regexp.MustCompile(`\b(Defaults? to|[A-Z][A-Za-z]*)\b`)
-	seeAlso   = regexp.MustCompile(`[;,:] see (?:package )?(?:[a-z/]+|RedisURLForms)\.`)
-)
-
-// prose is a comment in which Go's names are the file's. The names are those of the type that the comment stands in, and
-// of all others where they could be no word.
-func (r *reference) prose(doc string, typ reflect.Type) string {
-	doc = seeAlso.ReplaceAllString(doc, ".")
-	doc = qualified.ReplaceAllString(doc, "$1")
-	names := maps.Clone(words)
-	for _, other := range []reflect.Type{reflect.TypeFor[catalog.Budget](), reflect.TypeFor[catalog.Defaults](), typ} {
-		for field := range other.Fields() {
-			if name, _, _ := strings.Cut(field.Tag.Get("yaml"), ","); name != "" && name != "-" {
-				if other == typ || strings.ContainsFunc(field.Name[1:], func(c rune) bool { return c >= 'A' && c <= 'Z' }) {
-					names[field.Name] = name
-				}
-			}
-		}
-	}
-	return goName.ReplaceAllStringFunc(doc, func(word string) string {
-		if name, found := names[word]; found && word != strings.ToUpper(word) {
-			return "`" + name + "`"
-		}
-		return word
-	})
-}
-
-// liveness says which fields a running process does not take up.
-func (r *reference) liveness() {}
