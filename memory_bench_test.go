@@ -21,7 +21,7 @@ func BenchmarkRedisMemory(b *testing.B) {
 		b.Run(fmt.Sprintf("%dKB", size>>10), func(b *testing.B) {
 			for b.Loop() {
 				d := deploy(b, site{fsync: "everysec", regions: []simulator.RegionConfig{{Name: "first", Answer: simulator.AnswerFixed}}})
-				random := rand.New(rand.NewPCG(1, uint64(size))) //nolint:gosec // texts that differ
+				random := rand.New(rand.NewPCG(1, uint64(size)))
 				words := strings.Fields(text)
 				before, alone := d.usedMemory(), d.connections()
 				ids := d.enqueueJobs("memory", jobs, func(job *tasks.Job) {

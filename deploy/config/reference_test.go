@@ -32,7 +32,7 @@ func TestReference(t *testing.T) {
 	r := newReference(t)
 	page := r.page()
 	if *updateReference {
-		require.NoError(t, os.WriteFile(referencePage, []byte(page), 0o644)) //nolint:gosec // a page that everybody reads
+		require.NoError(t, os.WriteFile(referencePage, []byte(page), 0o644))
 	}
 	written, err := os.ReadFile(referencePage)
 	require.NoError(t, err)
@@ -211,7 +211,7 @@ func elem(typ reflect.Type) reflect.Type {
 // step goes on below lists and mappings that hold structs.
 func step(typ reflect.Type, path []string) []string {
 	for elem(typ).Kind() == reflect.Struct {
-		switch typ.Kind() { //nolint:exhaustive // the others hold nothing further
+		switch typ.Kind() {
 		case reflect.Pointer:
 		case reflect.Map:
 			path = child(path, "NAME")
@@ -234,7 +234,7 @@ func (r *reference) rows(typ reflect.Type, path []string) {
 			continue
 		}
 		own := r.docs[typ.String()+"."+field.Name]
-		doc := ""
+		var doc string
 		switch {
 		case own != "":
 			shared, teller = own, name

@@ -61,7 +61,7 @@ func kindOf(typ reflect.Type) string {
 	case typ.Kind() == reflect.Slice:
 		return "list of " + plural(kindOf(typ.Elem()))
 	}
-	words := map[reflect.Kind]string{
+	words := map[reflect.Kind]string{ //nolint:exhaustive // the kinds of the configuration
 		reflect.String: "text", reflect.Bool: "true or false", reflect.Int: "whole number", reflect.Float64: "number", reflect.Struct: "mapping",
 	}
 	return words[typ.Kind()]
