@@ -67,7 +67,7 @@ type HTTP struct {
 	TLS    TLS    `yaml:"tls"`
 }
 
-// Schedule is when one is made, and what it is.
+// Schedule is a job that is made again and again.
 type Schedule struct {
 	// Name is unique within the tenant. Tenant defaults to catalog.DefaultTenant.
 	Name   string `yaml:"name"`

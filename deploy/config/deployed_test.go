@@ -21,7 +21,7 @@ func TestConfigurationOfCompose(t *testing.T) {
 // TestListsOfTheChart are those by which deploy/helm scales workers, as deploy/check reads them there.
 func TestListsOfTheChart(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, "asynq:{bulk}:pending", keyspace.New("").QueuePending("bulk", keyspace.Unsharded))
-	require.Equal(t, "asynq:{mine:bulk}:pending", keyspace.New("mine:").QueuePending("bulk", keyspace.Unsharded))
-	require.Equal(t, "asynq:{bulk}:g:default", envelope.Lanes(keyspace.New("").Queue("bulk", keyspace.Unsharded)).Prefix+envelope.DefaultLane)
+	require.Equal(t, "asynq:{bulk}:pending", keyspace.New("").QueuePending("bulk", ""))
+	require.Equal(t, "asynq:{mine:bulk}:pending", keyspace.New("mine:").QueuePending("bulk", ""))
+	require.Equal(t, "asynq:{bulk}:g:default", envelope.Lanes(keyspace.New("").Queue("bulk", "")).Prefix+envelope.DefaultLane)
 }

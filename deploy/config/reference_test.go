@@ -182,8 +182,12 @@ func (r *reference) sections(typ reflect.Type, of string) {
 		}
 		inner := elem(field.Type)
 		intro := subject(r.docs[inner.String()], inner.Name())
-		if own := r.docs[of+"."+field.Name]; own != "" && field.Type.Kind() != reflect.Struct {
+		switch own := r.docs[of+"."+field.Name]; {
+		case own == "" || field.Type.Kind() == reflect.Struct:
+		case field.Type.Kind() == reflect.Map: // the type's is of one of them
 			intro = strings.TrimSpace(subject(own, field.Name) + " " + intro)
+		default:
+			intro = subject(own, field.Name)
 		}
 		fmt.Fprintf(&r.text, "\n## %s\n\n%s\n\n%s\n", name, r.prose(intro, typ), r.live(name))
 		if inner.Kind() != reflect.Struct {
