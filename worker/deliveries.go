@@ -120,6 +120,7 @@ func (w *Worker) heartbeat() {
 			return
 		case <-ticker.C:
 		}
+		w.pulse.beat()
 		ctx, cancel := context.WithTimeout(w.writable, heartbeatInterval)
 		err := w.store.Heartbeat(ctx, w.id, livenessTTL)
 		cancel()

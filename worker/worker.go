@@ -147,6 +147,7 @@ type Worker struct {
 	stopping   chan struct{}
 	stopOnce   sync.Once
 	started    atomic.Bool
+	pulse      pulse
 	background sync.WaitGroup
 }
 
@@ -254,6 +255,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	if err := w.refreshOrder(ctx); err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
+	w.pulse.beat()
 	w.background.Go(w.heartbeat)
 	w.background.Go(w.listen)
 	if err := w.serveShards(ctx); err != nil {
@@ -261,6 +263,7 @@ func (w *Worker) Start(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("worker: %w", err), w.Shutdown(ctx))
 	}
 	w.background.Go(w.followShards)
+	w.pulse.takes.Store(true)
 	w.log.Info().Str("worker", w.id).Int("slots", w.config.Slots).Msg("worker started")
 	return nil
 }

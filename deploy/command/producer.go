@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/forebay-queue/forebay/deploy/config"
+	"github.com/forebay-queue/forebay/deploy/ops"
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/producer/batchrun"
 	"github.com/forebay-queue/forebay/producer/files"
@@ -49,6 +50,9 @@ machine without. Asynq's console stands at /monitor, for operators.`,
 			if cmd.Flags().Changed("listen") && listen == "" {
 				return refuseUsage(cmd, "--listen must be an address such as 127.0.0.1:8080, or off")
 			}
+			if err := checkOpsListen(cmd); err != nil {
+				return err
+			}
 			if cmd.Flags().Changed("inbox") && stream != config.On && stream != config.Off {
 				return refuseUsage(cmd, "--inbox must be on or off")
 			}
@@ -70,6 +74,7 @@ machine without. Asynq's console stands at /monitor, for operators.`,
 	}
 	cmd.Flags().StringVar(&listen, "listen", "", "`address` of the HTTP interface; port 0 takes a free one, off none\n(default: the configuration's http.listen, 127.0.0.1:8080)")
 	cmd.Flags().StringVar(&stream, "inbox", "", "`on` or off: consume the inbox (default: the configuration's inbox.enabled, on)")
+	addOpsListen(cmd)
 	return cmd
 }
 
@@ -86,6 +91,11 @@ func runProducer(cmd *cobra.Command, s *settings, listen string) error {
 	if err != nil {
 		return err
 	}
+	probed, err := s.listenOps(cmd, log)
+	if err != nil {
+		return err
+	}
+	registry := newRegistry()
 	client, err := s.connectToServe(cmd.Context(), producerConnections, log)
 	if err != nil {
 		return err
@@ -116,7 +126,7 @@ func runProducer(cmd *cobra.Command, s *settings, listen string) error {
 	}
 	if listen != httpapi.ListenOff {
 		overHTTP, err := s.serveHTTP(cmd.Context(), client, httpapi.Config{
-			Client: jobs, Files: kept, BatchRetention: s.file.Catalog.Defaults.Retention, Log: log,
+			Client: jobs, Metrics: ops.MetricsHandler(registry, log), Files: kept, BatchRetention: s.file.Catalog.Defaults.Retention, Log: log,
 			Status: func(ctx context.Context) (any, error) { return readStatus(ctx, s.deployment(client)) },
 		}, listen)
 		if err != nil {
@@ -134,7 +144,18 @@ func runProducer(cmd *cobra.Command, s *settings, listen string) error {
 		}
 		parts = append(parts, stream.Run)
 	}
+	defer serveOps(probed, ops.Config{Process: "producer", Ready: readyUntil(cmd.Context(), jobs.Ready), Metrics: registry, Log: log})()
 	return runParts(cmd.Context(), log, parts...)
+}
+
+// readyUntil says that the process is ending once its context has ended.
+func readyUntil(ctx context.Context, ready func(context.Context) error) func(context.Context) error {
+	return func(asked context.Context) error {
+		if ctx.Err() != nil {
+			return errors.New("the producer is ending")
+		}
+		return ready(asked)
+	}
 }
 
 // runParts runs all until the context ends or one of them fails.

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/forebay-queue/forebay/deploy/config"
+	"github.com/forebay-queue/forebay/deploy/ops"
 	"github.com/forebay-queue/forebay/scheduler"
 )
 
@@ -14,7 +15,7 @@ import (
 const schedulerConnections = 5
 
 func newSchedulerCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "scheduler",
 		Short: "Do what must happen once: mend the queues after crashes, probe the endpoints",
 		Long: `Stand for leader of the deployment, and act while leading, until a signal comes: give the deliveries of dead workers
@@ -23,6 +24,9 @@ endpoints of the configuration probed, and make the jobs of schedules. Without a
 the other takes over within seconds when it dies.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkOpsListen(cmd); err != nil {
+				return err
+			}
 			s, err := loadSettings(cmd)
 			if err != nil {
 				return err
@@ -30,6 +34,8 @@ the other takes over within seconds when it dies.`,
 			return runScheduler(cmd, s)
 		},
 	}
+	addOpsListen(cmd)
+	return cmd
 }
 
 func runScheduler(cmd *cobra.Command, s *settings) error {
@@ -42,6 +48,11 @@ func runScheduler(cmd *cobra.Command, s *settings) error {
 	if err != nil {
 		return err
 	}
+	listener, err := s.listenOps(cmd, log)
+	if err != nil {
+		return err
+	}
+	registry := newRegistry()
 	client, err := s.connectToServe(cmd.Context(), schedulerConnections, log)
 	if err != nil {
 		return err
@@ -59,6 +70,7 @@ func runScheduler(cmd *cobra.Command, s *settings) error {
 		return err
 	}
 	log.Info().Str("redis", redisAddress(s.redis)).Str("config", s.path).Msg("connected")
+	defer serveOps(listener, ops.Config{Process: "scheduler", Healthy: standing.Healthy, Ready: standing.Ready, Metrics: registry, Log: log})()
 	if err := standing.Run(cmd.Context()); err != nil {
 		return fmt.Errorf("run the scheduler: %w", err)
 	}

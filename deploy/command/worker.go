@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/forebay-queue/forebay/deploy/config"
+	"github.com/forebay-queue/forebay/deploy/ops"
 	"github.com/forebay-queue/forebay/worker"
 )
 
@@ -25,6 +26,9 @@ lets the calls that are out finish, for as long as the configuration's drain_tim
 and gives their jobs back to the other workers.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkOpsListen(cmd); err != nil {
+				return err
+			}
 			s, err := requireSettings(cmd)
 			if err != nil {
 				return err
@@ -39,6 +43,7 @@ and gives their jobs back to the other workers.`,
 		},
 	}
 	cmd.Flags().IntVar(&slots, "slots", 0, "how many jobs at once (default: the configuration's, 16)")
+	addOpsListen(cmd)
 	return cmd
 }
 
@@ -52,6 +57,11 @@ func runWorker(cmd *cobra.Command, s *settings) error {
 	if err != nil {
 		return err
 	}
+	listener, err := s.listenOps(cmd, log)
+	if err != nil {
+		return err
+	}
+	registry := newRegistry()
 	client, err := s.connect(cmd.Context(), worker.Connections(s.file.Worker.Slots, s.file.Catalog.Webhooks.Slots, s.shards()))
 	if err != nil {
 		return err
@@ -66,6 +76,7 @@ func runWorker(cmd *cobra.Command, s *settings) error {
 	}
 	log.Info().Str("redis", redisAddress(s.redis)).Str("config", s.path).Int("endpoints", len(s.file.Catalog.Endpoints)).
 		Msg("connected")
+	defer serveOps(listener, ops.Config{Process: "worker", Healthy: w.Healthy, Ready: w.Ready, Metrics: registry, Log: log})()
 	defer secondSignal(cmd.Context(), w, log)()
 	collectLess()
 	if err := w.Run(cmd.Context()); err != nil {

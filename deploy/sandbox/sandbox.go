@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
@@ -84,6 +85,8 @@ type Config struct {
 	Tenants map[string]httpapi.TenantLimits
 	// Status is what the HTTP interface answers at /v1/status. Defaults to no such address.
 	Status func(ctx context.Context, s *Sandbox) (any, error)
+	// Metrics is the registry of the process, which the HTTP interface shows at /metrics, to operators. Defaults to none.
+	Metrics *prometheus.Registry
 	// InboxOff leaves the inbox unread. MaxQueued and MaxRejected are those of inbox.Config.
 	InboxOff               bool
 	MaxQueued, MaxRejected int

@@ -50,6 +50,8 @@ type Config struct {
 	Routes map[string]http.Handler
 	// Status is what GET /v1/status answers, as JSON. Defaults to no such address.
 	Status func(ctx context.Context) (any, error)
+	// Metrics answers GET /metrics, for operators. Defaults to no such address.
+	Metrics http.Handler
 	// Files keeps the files of batches. Defaults to none, and no addresses of files and batches.
 	Files *files.Store
 	// BatchRetention is how long the records of a batch's jobs are kept once its files are written. Defaults to 24h.

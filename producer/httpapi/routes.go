@@ -15,6 +15,7 @@ import (
 const (
 	healthPath   = "/healthz"
 	readyPath    = "/readyz"
+	metricsPath  = "/metrics"
 	documentPath = "/openapi.json"
 	yamlPath     = "/openapi.yaml"
 	pagePath     = "/docs/"
@@ -148,6 +149,14 @@ func (a *API) registerOperation(api huma.API) {
 	if a.config.Status != nil {
 		huma.Register(api, operation(http.MethodGet, "/v1/status", "getStatus", groupOperator,
 			"Queues, workers, waits, endpoints and budget", "The same as `forebay status --json`.", 403, 503), a.getStatus)
+	}
+	if a.config.Metrics != nil {
+		metrics := operation(http.MethodGet, metricsPath, "getMetrics", groupOperator,
+			"What the process counts, for Prometheus", "docs/metrics.md says what each series is.", 403, 503)
+		metrics.Responses = map[string]*huma.Response{"200": {
+			Description: "The series", Content: map[string]*huma.MediaType{"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}}},
+		}}
+		huma.Register(api, metrics, a.getMetrics)
 	}
 	huma.Register(api, operation(http.MethodGet, healthPath, "getHealth", groupProcess, "200 for as long as the process lives", ""), a.getHealth)
 	huma.Register(api, operation(http.MethodGet, readyPath, "getReady", groupProcess,
