@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/forebay-queue/forebay/tasks"
@@ -17,6 +18,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/metrics"
 	"github.com/forebay-queue/forebay/tasks/seal"
 	"github.com/forebay-queue/forebay/tasks/servers"
 )
@@ -75,6 +77,9 @@ type Config struct {
 	// Replication is how many replicas must have a job before it is accepted, ErrUnreplicated if they do not within its
 	// Timeout. Defaults to none.
 	Replication Replication
+	// Registerer takes the series that are counted by what the Client is given to: the HTTP API, the inbox, the work on
+	// batches. Defaults to none.
+	Registerer prometheus.Registerer
 }
 
 func (c Config) validate() error {
@@ -107,6 +112,7 @@ type Client struct {
 	inspector   *asynq.Inspector
 	concurrency int
 	meter       *servers.Meter
+	registerer  prometheus.Registerer
 }
 
 // New returns a Client. It sends nothing yet: see Ready.
@@ -121,8 +127,12 @@ func New(config Config) (*Client, error) {
 			config.Concurrency = envelope.MostTogether
 		}
 	}
+	ends := metrics.NewEnds(config.Registerer)
 	stores := jobstore.Config{
 		Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer, Shards: config.Shards, Replication: config.Replication,
+		Ended: func(job tasks.Job, status tasks.Status, result tasks.Result) {
+			ends.Ended(config.Catalog, job, status, result)
+		},
 	}
 	if config.Catalog != nil {
 		stores.Replies = jobstore.Replies(config.Catalog.ReplyStreams)
@@ -132,7 +142,7 @@ func New(config Config) (*Client, error) {
 		return nil, err
 	}
 	return &Client{
-		redis: config.Redis, catalog: config.Catalog, store: store, concurrency: config.Concurrency,
+		redis: config.Redis, catalog: config.Catalog, store: store, registerer: config.Registerer, concurrency: config.Concurrency,
 		meter:     servers.NewMeter(config.Redis, cmp.Or(config.MemoryLimit, servers.DefaultLimit)),
 		queue:     asynq.NewClientFromRedisClient(queue),
 		inspector: asynq.NewInspectorFromRedisClient(config.Redis),
@@ -141,6 +151,9 @@ func New(config Config) (*Client, error) {
 
 // Catalog is what can be asked for: Config.Catalog. It must not be changed.
 func (c *Client) Catalog() *catalog.Catalog { return c.catalog }
+
+// Registerer takes the series of those who use the Client: Config.Registerer, which may be nil.
+func (c *Client) Registerer() prometheus.Registerer { return c.registerer }
 
 // Redis is where the jobs are kept: Config.Redis.
 func (c *Client) Redis() redis.UniversalClient { return c.redis }

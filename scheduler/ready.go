@@ -15,13 +15,14 @@ const stuckAfter = 2 * time.Minute
 // neither is a Scheduler that is ending.
 func (s *Scheduler) Healthy() error {
 	asked := s.candidate.Asked()
-	if asked.IsZero() || s.running.Err() != nil {
-		return nil
+	still := time.Duration(0)
+	if !asked.IsZero() {
+		still = time.Since(asked)
 	}
-	if still := time.Since(asked); still > stuckAfter {
-		return fmt.Errorf("the scheduler has not asked for the leader's lease for %s", still.Round(time.Second))
+	if still <= stuckAfter || s.running.Err() != nil {
+		return nil //nolint:nilerr // one that is ending asks no more
 	}
-	return nil
+	return fmt.Errorf("the scheduler has not asked for the leader's lease for %s", still.Round(time.Second))
 }
 
 // Ready says why the Scheduler can neither lead nor stand by at the moment: it has not started yet, it is ending, or

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
@@ -25,9 +26,11 @@ import (
 	"github.com/forebay-queue/forebay/scheduler/internal/leader"
 	"github.com/forebay-queue/forebay/scheduler/internal/reconciler"
 	"github.com/forebay-queue/forebay/scheduler/internal/ticker"
+	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/metrics"
 	"github.com/forebay-queue/forebay/tasks/schedules"
 	"github.com/forebay-queue/forebay/tasks/seal"
 )
@@ -66,6 +69,8 @@ type Config struct {
 	// HealthInterval is the time from one health probe of an endpoint to the next, at least 1s; NoHealthProbes turns
 	// them off. Defaults to 60s.
 	HealthInterval time.Duration
+	// Registerer takes the series that the Scheduler counts and, while it leads, those of the deployment. Defaults to none.
+	Registerer prometheus.Registerer
 	// Log takes a line for every change of the leader and for everything that was mended. The zero value discards them.
 	Log zerolog.Logger
 }
@@ -96,7 +101,7 @@ func (c Config) health(keys keyspace.Keyspace, term *leader.Term) *health.Clock 
 // ticker makes the jobs of schedules for one term.
 func (c Config) ticker(store *jobstore.Store, term *leader.Term) *ticker.Ticker {
 	return ticker.New(ticker.Config{
-		Redis: c.Redis, Store: store, Catalog: c.Catalog, Configured: c.Schedules, Term: term, Log: c.Log,
+		Redis: c.Redis, Store: store, Catalog: c.Catalog, Configured: c.Schedules, Term: term, Log: c.Log, Registerer: c.Registerer,
 	})
 }
 
@@ -121,7 +126,13 @@ func New(config Config) (*Scheduler, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	stores := jobstore.Config{Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer, Shards: config.Shards}
+	ends := metrics.NewEnds(config.Registerer)
+	stores := jobstore.Config{
+		Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer, Shards: config.Shards,
+		Ended: func(job tasks.Job, status tasks.Status, result tasks.Result) {
+			ends.Ended(config.Catalog, job, status, result)
+		},
+	}
 	if config.Catalog != nil {
 		stores.Replies = jobstore.Replies(config.Catalog.ReplyStreams)
 	}

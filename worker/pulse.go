@@ -27,13 +27,14 @@ func (p *pulse) beat() {
 // no reason, and neither is a Worker that is ending.
 func (w *Worker) Healthy() error {
 	last := w.pulse.last.Load()
-	if last == nil || w.writable.Err() != nil {
-		return nil
+	still := time.Duration(0)
+	if last != nil {
+		still = time.Since(*last)
 	}
-	if still := time.Since(*last); still > stuckAfter {
-		return fmt.Errorf("the worker's heartbeat has stood still for %s", still.Round(time.Second))
+	if still <= stuckAfter || w.writable.Err() != nil {
+		return nil //nolint:nilerr // one that is ending has no heartbeat
 	}
-	return nil
+	return fmt.Errorf("the worker's heartbeat has stood still for %s", still.Round(time.Second))
 }
 
 // Ready says why the Worker takes no jobs at the moment: it has not started yet, it is ending, or Redis does not answer.

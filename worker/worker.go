@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
@@ -70,6 +71,8 @@ type Config struct {
 	DrainTimeout time.Duration
 	// Dial opens connections to endpoints. Defaults to TCP.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Registerer takes the series that the Worker counts. Defaults to none.
+	Registerer prometheus.Registerer
 	// Version is what webhooks name as their sender's. Defaults to none.
 	Version string
 	// Log takes the Worker's lines. The zero value discards them.
@@ -113,6 +116,7 @@ type Worker struct {
 	inspector *asynq.Inspector
 	log       zerolog.Logger
 	pool      *slots.Pool
+	series    *series
 	// sender makes the attempts of webhooks.
 	sender *hooks.Sender
 	// posts are those that are out, room is where deliveries wait for one.
@@ -164,7 +168,7 @@ func New(config Config) (*Worker, error) {
 	}
 	w := &Worker{
 		id: uuid.NewString(), config: config, catalog: config.Catalog, redis: config.Redis, log: config.Log,
-		pool: slots.New(config.Slots), providers: map[string]*provider.Client{}, accountEndpoints: map[string][]string{},
+		pool: slots.New(config.Slots), series: newSeries(config.Registerer), providers: map[string]*provider.Client{}, accountEndpoints: map[string][]string{},
 		stopping: make(chan struct{}),
 	}
 	w.alive, w.abort = context.WithCancelCause(context.Background())
@@ -202,6 +206,9 @@ func (w *Worker) connect() error {
 	w.store, err = jobstore.New(jobstore.Config{
 		Redis: w.redis, Pipe: pipe, Prefix: w.config.Prefix, Sealer: w.config.Sealer, Shards: w.config.Shards,
 		Replies: jobstore.Replies(w.catalog.ReplyStreams),
+		Ended: func(job tasks.Job, status tasks.Status, result tasks.Result) {
+			w.series.ends.Ended(w.catalog, job, status, result)
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
@@ -255,6 +262,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	if err := w.refreshOrder(ctx); err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
+	w.series.slots.add(w.pool)
 	w.pulse.beat()
 	w.background.Go(w.heartbeat)
 	w.background.Go(w.listen)
@@ -283,6 +291,7 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 		client.Close()
 	}
 	w.sender.Close()
+	w.series.slots.remove(w.pool)
 	w.leave()
 	problems = append(problems, w.store.Close())
 	w.log.Info().Str("worker", w.id).Msg("worker stopped")

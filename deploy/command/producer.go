@@ -17,6 +17,7 @@ import (
 	"github.com/forebay-queue/forebay/producer/files"
 	"github.com/forebay-queue/forebay/producer/httpapi"
 	"github.com/forebay-queue/forebay/producer/inbox"
+	"github.com/forebay-queue/forebay/tasks/metrics"
 )
 
 const (
@@ -101,7 +102,10 @@ func runProducer(cmd *cobra.Command, s *settings, listen string) error {
 		return err
 	}
 	defer client.Close()
-	jobs, err := producer.New(s.clientConfig(client, sealer))
+	client.AddHook(metrics.RedisHook(registry))
+	offered := s.clientConfig(client, sealer)
+	offered.Registerer = registry
+	jobs, err := producer.New(offered)
 	if err != nil {
 		return err
 	}

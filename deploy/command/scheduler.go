@@ -9,6 +9,7 @@ import (
 	"github.com/forebay-queue/forebay/deploy/config"
 	"github.com/forebay-queue/forebay/deploy/ops"
 	"github.com/forebay-queue/forebay/scheduler"
+	"github.com/forebay-queue/forebay/tasks/metrics"
 )
 
 // schedulerConnections are a listening one, one for the lease, two for the work.
@@ -58,7 +59,8 @@ func runScheduler(cmd *cobra.Command, s *settings) error {
 		return err
 	}
 	defer client.Close()
-	settings := scheduler.Config{Redis: client, Prefix: s.prefix, Sealer: sealer, Shards: s.shards(), Log: log}
+	client.AddHook(metrics.RedisHook(registry))
+	settings := scheduler.Config{Redis: client, Prefix: s.prefix, Sealer: sealer, Shards: s.shards(), Registerer: registry, Log: log}
 	if s.file != nil {
 		settings.Catalog, settings.HealthInterval = &s.file.Catalog, healthInterval(s.file.Health)
 		settings.Schedules = s.file.Recurring()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/forebay-queue/forebay/deploy/config"
 	"github.com/forebay-queue/forebay/deploy/ops"
+	"github.com/forebay-queue/forebay/tasks/metrics"
 	"github.com/forebay-queue/forebay/worker"
 )
 
@@ -67,9 +68,10 @@ func runWorker(cmd *cobra.Command, s *settings) error {
 		return err
 	}
 	defer client.Close()
+	client.AddHook(metrics.RedisHook(registry))
 	w, err := worker.New(worker.Config{
 		Redis: client, Prefix: s.prefix, Sealer: sealer, Catalog: &s.file.Catalog, Slots: s.file.Worker.Slots,
-		Shards: s.shards(), DrainTimeout: s.file.Worker.DrainTimeout, Version: buildVersion().Version, Log: log,
+		Shards: s.shards(), DrainTimeout: s.file.Worker.DrainTimeout, Version: buildVersion().Version, Registerer: registry, Log: log,
 	})
 	if err != nil {
 		return err

@@ -222,7 +222,10 @@ func (s *Sandbox) Endpoints(ctx context.Context) ([]gate.EndpointState, error) {
 func (s *Sandbox) onClose(end func(context.Context) error) { s.closers = append(s.closers, end) }
 
 func (s *Sandbox) startClient(context.Context) error {
-	client, err := producer.New(producer.Config{Redis: s.Redis, Catalog: s.Catalog, Prefix: s.config.Prefix, Shards: s.config.Shards, Sealer: s.config.Sealer})
+	client, err := producer.New(producer.Config{
+		Redis: s.Redis, Catalog: s.Catalog, Prefix: s.config.Prefix, Shards: s.config.Shards, Sealer: s.config.Sealer,
+		Registerer: s.registerer(),
+	})
 	if err != nil {
 		return fmt.Errorf("start the producer: %w", err)
 	}
@@ -255,13 +258,21 @@ func (s *Sandbox) startInbox(ctx context.Context) error {
 	return nil
 }
 
+// registerer takes what the parts of the deployment count; nil for none.
+func (s *Sandbox) registerer() prometheus.Registerer {
+	if s.config.Metrics == nil {
+		return nil // an interface that holds a nil registry would be one
+	}
+	return s.config.Metrics
+}
+
 // startWorkers starts the workers. They end together, so that the slowest call bounds the drain.
 func (s *Sandbox) startWorkers(ctx context.Context) error {
 	s.onClose(s.stopWorkers)
 	for range s.config.Workers {
 		w, err := worker.New(worker.Config{
 			Redis: s.Redis, Prefix: s.config.Prefix, Sealer: s.config.Sealer, Catalog: s.Catalog, Slots: s.config.Slots,
-			Shards: s.config.Shards, DrainTimeout: s.config.DrainTimeout, Log: s.config.Log,
+			Shards: s.config.Shards, DrainTimeout: s.config.DrainTimeout, Log: s.config.Log, Registerer: s.registerer(),
 		})
 		if err != nil {
 			return fmt.Errorf("start a worker: %w", err)
@@ -278,7 +289,7 @@ func (s *Sandbox) startWorkers(ctx context.Context) error {
 func (s *Sandbox) startScheduler(ctx context.Context) error {
 	standing, err := scheduler.New(scheduler.Config{
 		Redis: s.Redis, Prefix: s.config.Prefix, Sealer: s.config.Sealer, Catalog: s.Catalog, HealthInterval: s.config.HealthInterval,
-		Shards: s.config.Shards, Schedules: s.config.Schedules, Log: s.config.Log,
+		Shards: s.config.Shards, Schedules: s.config.Schedules, Log: s.config.Log, Registerer: s.registerer(),
 	})
 	if err != nil {
 		return fmt.Errorf("start the scheduler: %w", err)

@@ -21,6 +21,7 @@ import (
 	"github.com/forebay-queue/forebay/producer/files"
 	"github.com/forebay-queue/forebay/tasks/batches"
 	"github.com/forebay-queue/forebay/tasks/catalog"
+	"github.com/forebay-queue/forebay/tasks/metrics"
 )
 
 const (
@@ -57,6 +58,7 @@ type Runner struct {
 	store   *batches.Store
 	owner   string
 	slots   chan struct{}
+	intake  *metrics.Intake
 	working sync.Map // ids of batches that are worked on
 	rests   sync.Map // ids of batches that could not be worked on: *rest
 }
@@ -80,6 +82,7 @@ func New(config Config) (*Runner, error) {
 	}
 	return &Runner{
 		config: config, store: config.Client.Batches(), owner: uuid.NewString(), slots: make(chan struct{}, config.AtOnce),
+		intake: metrics.NewIntake(config.Client.Registerer(), metrics.WayBatch),
 	}, nil
 }
 

@@ -93,6 +93,7 @@ type API struct {
 	config Config
 	client *producer.Client
 	calls  *calls.Book
+	series *series
 	mux    *http.ServeMux
 	open   http.Handler // of the addresses that are everybody's
 	closed http.Handler // of all others
@@ -108,7 +109,7 @@ func Handler(config Config) (*API, error) {
 		return nil, errors.New("HTTP API: Config.Client is missing")
 	}
 	config = config.withDefaults()
-	a := &API{config: config, client: config.Client, mux: http.NewServeMux(), calls: calls.NewBook(config.Client.Redis(), config.Client.Keys())}
+	a := &API{config: config, client: config.Client, mux: http.NewServeMux(), series: newSeries(config.Client.Registerer()), calls: calls.NewBook(config.Client.Redis(), config.Client.Keys())}
 	a.draining, a.drain = context.WithCancel(context.Background())
 	if err := a.register(); err != nil {
 		return nil, fmt.Errorf("HTTP API: %w", err)
@@ -123,7 +124,8 @@ func (a *API) Drain() { a.drain() }
 
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	answer := &answerWriter{ResponseWriter: w}
+	answer, begun := &answerWriter{ResponseWriter: w}, time.Now()
+	defer func() { a.served(answer, r, begun) }()
 	defer a.contain(answer, r)
 	header := answer.Header()
 	header.Set("X-Content-Type-Options", "nosniff")
@@ -210,7 +212,8 @@ func (a *API) contain(w *answerWriter, r *http.Request) {
 // answerWriter knows whether an answer has begun.
 type answerWriter struct {
 	http.ResponseWriter
-	begun atomic.Bool
+	begun  atomic.Bool
+	status int
 }
 
 // Unwrap is for http.ResponseController.
@@ -219,6 +222,9 @@ func (w *answerWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // WriteHeader implements http.ResponseWriter.
 func (w *answerWriter) WriteHeader(status int) {
 	w.begun.Store(true)
+	if w.status < http.StatusOK { // what stands before is no answer yet
+		w.status = status
+	}
 	if header := w.Header(); header.Get("Content-Type") == mediaJSON {
 		header.Set("Content-Type", contentJSON)
 	}

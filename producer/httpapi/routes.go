@@ -22,6 +22,7 @@ const (
 	jobsPath     = "/v1/jobs"
 	jobPath      = jobsPath + "/{id}"
 	resultPath   = jobPath + "/result"
+	eventsPath   = jobPath + "/events"
 )
 
 // The groups of the document.
@@ -125,7 +126,7 @@ A webhook whose result is too large to be sent links to it here. The link needs 
 expires.`, 400, 403, 404, 503)
 	link.Security = []map[string][]string{{}}
 	huma.Register(api, link, a.linkedResult)
-	events := operation(http.MethodGet, jobPath+"/events", "streamEvents", groupJobs, "How a job goes on, as server-sent events", `
+	events := operation(http.MethodGet, eventsPath, "streamEvents", groupJobs, "How a job goes on, as server-sent events", `
 An event is named status, or result for the end, after which the stream ends; its data is what GET of the job answers. The
 end is told at once. Other changes are told within some seconds, and those that do not last may be left out.`, 400, 404, 503)
 	events.Responses = map[string]*huma.Response{

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/batches"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/seal"
@@ -34,6 +35,8 @@ type Config struct {
 	Replication Replication
 	// Shards is into how many shards the queues of new jobs and webhooks are divided. Defaults to 1.
 	Shards keyspace.Shards
+	// Ended is told of every end of an accepted job that this Store has written. Defaults to nobody.
+	Ended func(job tasks.Job, status tasks.Status, result tasks.Result)
 }
 
 // Store reads and writes the records of jobs. It may be used by any number of goroutines.
@@ -52,6 +55,7 @@ type Store struct {
 	batches  *batches.Store
 	webhooks *webhooks.Store
 	replies  Replies
+	ended    func(job tasks.Job, status tasks.Status, result tasks.Result)
 
 	sealing sync.Mutex
 	seal    cipher.AEAD // of tenants' cursors; nil until one is needed
@@ -76,6 +80,9 @@ func New(config Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if config.Ended == nil {
+		config.Ended = func(tasks.Job, tasks.Status, tasks.Result) {}
+	}
 	config.Replies.MaxLen = cmp.Or(config.Replies.MaxLen, defaultReplies)
 	config.Replies.MaxAge = cmp.Or(config.Replies.MaxAge, defaultReplyAge)
 	return &Store{
@@ -86,7 +93,7 @@ func New(config Config) (*Store, error) {
 		sealer:  config.Sealer,
 		barrier: newBarrier(config.Redis, config.Replication),
 		trips:   newTrips(config.Redis),
-		batches: members, webhooks: hooks, replies: config.Replies,
+		batches: members, webhooks: hooks, replies: config.Replies, ended: config.Ended,
 	}, nil
 }
 

@@ -11,19 +11,18 @@ import (
 var codes = set(
 	// Forebay's own.
 	"answer_lost", "answer_rejected", "answer_too_large", "budget_exhausted", "cancelled", "connection_failed", "connection_lost",
-	"deadline_passed", "deleted", "invalid_answer", "invalid_request", "key_refused", "lease_lost", "no_answer", "no_route",
-	"not_served_anywhere", "over_budget", "over_limit", "over_max_cost", "panic", "provider_unavailable", "redis_failed", "timeout",
+	"deadline_passed", "key_refused", "lease_lost", "no_answer", "no_route", "not_served_anywhere", "over_budget", "over_limit",
+	"over_max_cost", "panic", "provider_unavailable", "redis_failed", "task_archived", "task_deleted", "timeout",
 	"truncated_answer", "unreadable", "withdrawn", "worker_gone", "workers_died",
 	// Those of the ways in.
-	"body_incomplete", "body_timeout", "body_too_large", "id_conflict", "invalid_job", "invalid_type", "invalid_json",
-	"missing_required_parameter", "operator_only", "rate_limited", "refused", "store_full", "store_unavailable", "tenant_forbidden",
-	"too_many_jobs", "unsupported_encoding", "unsupported_media_type", "write_forbidden", "not_ended", "succeeded", "stale_run",
-	"model_not_found", "unsupported_parameter", "unsupported_value", "invalid_value", "unknown_parameter",
+	"id_conflict", "invalid_entry", "invalid_job", "invalid_job_id", "invalid_json", "invalid_request", "invalid_type",
+	"invalid_value", "missing_required_parameter", "refused", "store_full", "store_unavailable", "succeeded",
+	"tenant_forbidden", "unknown_parameter", "unsupported_value",
 	// Those of providers.
 	"account_deactivated", "authentication_error", "authenticationerror", "billing_hard_limit_reached", "billing_not_active",
 	"content_filter", "content_policy_violation", "contentpolicyviolationerror", "context_length_exceeded", "deploymentnotfound",
 	"insufficient_balance", "insufficient_quota", "insufficient_user_quota", "internal_server_error", "internalservererror",
-	"invalid_api_key", "invalid_authentication", "invalid_organization", "model_not_available", "notfounderror", "overloaded_error",
+	"invalid_api_key", "invalid_authentication", "invalid_organization", "model_not_available", "model_not_found", "notfounderror", "overloaded_error",
 	"permission_error", "permissiondeniederror", "pre_consume_token_quota_failed", "rate_limit_error", "rate_limit_exceeded",
 	"ratelimiterror", "request_too_large", "responsibleaipolicyviolation", "sensitive_words_detected", "server_error",
 	"service_unavailable", "serviceunavailableerror", "timeout_error", "too_many_requests",
