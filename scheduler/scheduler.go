@@ -167,7 +167,14 @@ func (s *Scheduler) Start(ctx context.Context) error {
 	if err := s.checkClock(ctx); err != nil {
 		return err
 	}
-	s.group.Go(func() { s.candidate.Run(s.running, s.lead) })
+	hide, err := s.showDeployment()
+	if err != nil {
+		return err
+	}
+	s.group.Go(func() {
+		defer hide()
+		s.candidate.Run(s.running, s.lead)
+	})
 	s.log.Info().Msg("scheduler started")
 	return nil
 }

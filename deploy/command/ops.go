@@ -34,10 +34,14 @@ func checkOpsListen(cmd *cobra.Command) error {
 	return nil
 }
 
-// newRegistry is the registry of this process.
-func newRegistry() *prometheus.Registry {
+// newRegistry is the registry of this process, which works by a configuration or without one.
+func newRegistry(file *config.File) *prometheus.Registry {
 	build := buildVersion()
-	return ops.NewRegistry(ops.Build{Version: build.Version, Commit: build.Commit, GoVersion: build.Go})
+	registry := ops.NewRegistry(ops.Build{Version: build.Version, Commit: build.Commit, GoVersion: build.Go})
+	if reloads := ops.NewReloads(registry); file != nil {
+		reloads.Loaded()
+	}
+	return registry
 }
 
 // listenOps takes the address of the flag, else of the configuration, else the default one; it returns nil for none.

@@ -96,7 +96,7 @@ func runProducer(cmd *cobra.Command, s *settings, listen string) error {
 	if err != nil {
 		return err
 	}
-	registry := newRegistry()
+	registry := newRegistry(s.file)
 	client, err := s.connectToServe(cmd.Context(), producerConnections, log)
 	if err != nil {
 		return err

@@ -53,7 +53,7 @@ func runScheduler(cmd *cobra.Command, s *settings) error {
 	if err != nil {
 		return err
 	}
-	registry := newRegistry()
+	registry := newRegistry(s.file)
 	client, err := s.connectToServe(cmd.Context(), schedulerConnections, log)
 	if err != nil {
 		return err

@@ -62,7 +62,7 @@ func runWorker(cmd *cobra.Command, s *settings) error {
 	if err != nil {
 		return err
 	}
-	registry := newRegistry()
+	registry := newRegistry(s.file)
 	client, err := s.connect(cmd.Context(), worker.Connections(s.file.Worker.Slots, s.file.Catalog.Webhooks.Slots, s.shards()))
 	if err != nil {
 		return err

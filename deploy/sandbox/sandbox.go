@@ -26,6 +26,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/metrics"
 	"github.com/forebay-queue/forebay/tasks/schedules"
 	"github.com/forebay-queue/forebay/tasks/seal"
 	"github.com/forebay-queue/forebay/worker"
@@ -175,7 +176,7 @@ func Start(ctx context.Context, config Config) (*Sandbox, error) {
 	}
 	s := &Sandbox{config: config.withDefaults(), failed: make(chan error, 3)}
 	for _, step := range []func(context.Context) error{
-		s.listen, s.startRedis, s.openAuth, s.startEndpoints, s.startWorkers, s.startScheduler, s.startClient, s.startInbox, s.startFiles, s.serveHTTP,
+		s.listen, s.startRedis, s.countRedis, s.openAuth, s.startEndpoints, s.startWorkers, s.startScheduler, s.startClient, s.startInbox, s.startFiles, s.serveHTTP,
 	} {
 		err := step(ctx)
 		if err == nil {
@@ -264,6 +265,14 @@ func (s *Sandbox) registerer() prometheus.Registerer {
 		return nil // an interface that holds a nil registry would be one
 	}
 	return s.config.Metrics
+}
+
+// countRedis counts what all parts of the deployment ask of Redis.
+func (s *Sandbox) countRedis(context.Context) error {
+	if s.config.Metrics != nil {
+		s.Redis.AddHook(metrics.RedisHook(s.config.Metrics))
+	}
+	return nil
 }
 
 // startWorkers starts the workers. They end together, so that the slowest call bounds the drain.
