@@ -15,7 +15,7 @@ TOOL := $(GO) tool -modfile=.ci/tools.mod
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build bin/forebay
@@ -28,6 +28,12 @@ check: fmt-check vet lint tidy-check vuln ## Check format, vet, linters, go.mod 
 test: ## Run all tests under the race detector, installing what they need
 	@.ci/install-test-deps
 	CGO_ENABLED=1 $(TOOL) gotestsum --format pkgname -- -race -shuffle=on -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(PKG)
+
+.PHONY: deploy-check
+deploy-check: ## Check what stands in deploy/: image, Compose, Helm, systemd, Redis, Prometheus, Grafana, releases
+	@.ci/install-test-deps
+	@echo "deploy-check: no image is built, no container started and no cluster asked here" >&2
+	cd deploy/check && $(GO) mod tidy -diff && $(GO) vet ./... && $(GO) test -count=1 ./...
 
 # Of make chaos. A run prints its seed, and the command that repeats it.
 SEED ?=

@@ -13,6 +13,7 @@ import (
 // replicated are the ways in which Redis has replicas.
 var replicated = map[string]func(t testing.TB) redisSite{
 	"cluster": func(t testing.TB) redisSite {
+		t.Helper()
 		client, servers := redistest.ReplicatedCluster(t)
 		var addrs []string
 		for _, server := range servers[1:] { // not the one that is killed
@@ -21,6 +22,7 @@ var replicated = map[string]func(t testing.TB) redisSite{
 		return redisSite{"redis-cluster://" + strings.Join(addrs, ","), client, servers}
 	},
 	"Sentinel": func(t testing.TB) redisSite {
+		t.Helper()
 		addrs, servers := redistest.Sentinel(t)
 		options, err := config.ParseRedisURL(redistest.SentinelURL(addrs))
 		if err != nil {

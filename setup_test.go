@@ -124,6 +124,7 @@ func deploy(t testing.TB, s site) *deployment {
 	require.NoError(t, err)
 	if s.servers == nil {
 		s.servers = func(t testing.TB) redisSite {
+			t.Helper()
 			client, server := redistest.Real(t, "--appendonly", "yes", "--appendfsync", s.fsync)
 			return redisSite{server.URL(), client, []*redistest.Server{server}}
 		}

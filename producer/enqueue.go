@@ -197,10 +197,11 @@ func (all *chunk) yield(yield func(Receipt, error) bool) bool {
 }
 
 func (c *Client) prepare(job tasks.Job) (jobstore.NewJob, error) {
-	if c.catalog == nil {
+	known := c.Catalog()
+	if known == nil {
 		return jobstore.NewJob{}, errors.New("enqueue: this client has no catalog; give it Config.Catalog")
 	}
-	prepared, err := c.catalog.Prepare(job, time.Now())
+	prepared, err := known.Prepare(job, time.Now())
 	if err != nil {
 		if tasks.ValidID(job.ID) {
 			err = fmt.Errorf("job %s: %w", job.ID, err)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -106,7 +107,7 @@ func (c Config) validate() error {
 // context ends, even while Redis does not answer.
 type Client struct {
 	redis       redis.UniversalClient
-	catalog     *catalog.Catalog
+	catalog     atomic.Pointer[catalog.Catalog]
 	store       *jobstore.Store
 	queue       *asynq.Client
 	inspector   *asynq.Inspector
@@ -127,11 +128,12 @@ func New(config Config) (*Client, error) {
 			config.Concurrency = envelope.MostTogether
 		}
 	}
+	var c *Client
 	ends := metrics.NewEnds(config.Registerer)
 	stores := jobstore.Config{
 		Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer, Shards: config.Shards, Replication: config.Replication,
 		Ended: func(job tasks.Job, status tasks.Status, result tasks.Result) {
-			ends.Ended(config.Catalog, job, status, result)
+			ends.Ended(c.Catalog(), job, status, result)
 		},
 	}
 	if config.Catalog != nil {
@@ -141,16 +143,30 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{
-		redis: config.Redis, catalog: config.Catalog, store: store, registerer: config.Registerer, concurrency: config.Concurrency,
+	c = &Client{
+		redis: config.Redis, store: store, registerer: config.Registerer, concurrency: config.Concurrency,
 		meter:     servers.NewMeter(config.Redis, cmp.Or(config.MemoryLimit, servers.DefaultLimit)),
 		queue:     asynq.NewClientFromRedisClient(queue),
 		inspector: asynq.NewInspectorFromRedisClient(config.Redis),
-	}, nil
+	}
+	c.catalog.Store(config.Catalog)
+	return c, nil
 }
 
-// Catalog is what can be asked for: Config.Catalog. It must not be changed.
-func (c *Client) Catalog() *catalog.Catalog { return c.catalog }
+// Catalog is what can be asked for: Config.Catalog, or that of the last Reload. It must not be changed; whoever needs it
+// twice for one thing keeps it.
+func (c *Client) Catalog() *catalog.Catalog { return c.catalog.Load() }
+
+// Reload has what is asked for from now on be checked and rendered by another catalog, which must have passed its
+// Validate. A Client that was made without one takes none.
+func (c *Client) Reload(to *catalog.Catalog) error {
+	if to == nil || c.Catalog() == nil {
+		return errors.New("producer: reload: there is no catalog, or there was none to begin with")
+	}
+	c.store.SetReplies(jobstore.Replies(to.ReplyStreams))
+	c.catalog.Store(to)
+	return nil
+}
 
 // Registerer takes the series of those who use the Client: Config.Registerer, which may be nil.
 func (c *Client) Registerer() prometheus.Registerer { return c.registerer }

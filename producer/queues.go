@@ -124,7 +124,8 @@ func (c *Client) PauseTaskType(ctx context.Context, taskType string, paused bool
 
 // KnowsTaskType tells whether the catalog has a task type. A Client without a catalog knows all.
 func (c *Client) KnowsTaskType(name string) bool {
-	return c.catalog == nil || c.catalog.TaskTypes[name] != nil
+	known := c.Catalog()
+	return known == nil || known.TaskTypes[name] != nil
 }
 
 func (c *Client) pauses() *pauses.Store { return pauses.New(c.redis, c.store.Keys()) }

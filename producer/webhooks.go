@@ -37,10 +37,11 @@ func (c *Client) Webhooks() *webhooks.Store { return c.store.Webhooks() }
 // for its attempt, for as long as ctx lasts. It is tried once: what was not delivered is discarded, so that nobody is
 // told of it later. A target that is refused is a *tasks.FieldError.
 func (c *Client) TestWebhook(ctx context.Context, tenant string, to tasks.Webhook) (tasks.WebhookStatus, error) {
-	if c.catalog == nil {
+	known := c.Catalog()
+	if known == nil {
 		return tasks.WebhookStatus{}, errors.New("producer: Config.Catalog is missing; it says where webhooks may go and how they are signed")
 	}
-	if err := c.catalog.CheckWebhook(tenant, &to, []string{tasks.EventTest}); err != nil {
+	if err := known.CheckWebhook(tenant, &to, []string{tasks.EventTest}); err != nil {
 		return tasks.WebhookStatus{}, err
 	}
 	id, err := uuid.NewV7()

@@ -41,7 +41,7 @@ func twoEndpoints(t *testing.T) *catalog.Catalog {
 func (f *fleet) probing(c *catalog.Catalog, every time.Duration) (*scheduler.Scheduler, *process) {
 	f.t.Helper()
 	p := newProcess(f.t, f.redis)
-	s, err := scheduler.New(scheduler.Config{Redis: p, Catalog: c, HealthInterval: every})
+	s, err := scheduler.New(scheduler.Config{Redis: p, Plan: scheduler.Plan{Catalog: c, HealthInterval: every}})
 	require.NoError(f.t, err)
 	require.NoError(f.t, s.Start(f.t.Context()))
 	f.t.Cleanup(func() { _ = s.Shutdown(context.Background()) })
@@ -103,6 +103,48 @@ func TestEachTickProbesOnce(t *testing.T) {
 	})
 }
 
+// A plan that takes the place of another in mid-tick probes nothing twice, has the new endpoints probed, and no longer the
+// old ones.
+func TestReload(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f, c := newFleet(t, time.Minute), twoEndpoints(t)
+		worker := f.probeWorker()
+		s, _ := f.probing(c, time.Minute)
+		f.until(time.Second, s.Leading)
+		for range 5 {
+			time.Sleep(7 * time.Second)
+			require.NoError(t, s.Reload(scheduler.Plan{Catalog: twoEndpoints(t), HealthInterval: time.Minute}))
+		}
+		other := twoEndpoints(t)
+		other.Endpoints = map[string]*catalog.Endpoint{
+			"near": other.Endpoints["near"], "third": {Account: "a", URL: "http://third/v1", Priority: 3, Auth: catalog.AuthNone},
+		}
+		require.NoError(t, other.Validate())
+		changed := time.Now()
+		require.NoError(t, s.Reload(scheduler.Plan{Catalog: other, HealthInterval: 20 * time.Second}))
+		require.ErrorContains(t, s.Reload(scheduler.Plan{HealthInterval: time.Millisecond}), "at least 1s")
+		time.Sleep(59 * time.Second)
+		require.NoError(t, s.Reload(scheduler.Plan{Catalog: other, HealthInterval: scheduler.NoHealthProbes}))
+		ended := time.Now()
+		time.Sleep(5 * time.Minute)
+
+		worker.mutex.Lock()
+		defer worker.mutex.Unlock()
+		after := map[string]int{}
+		for probe, times := range worker.made {
+			assert.Equal(t, 1, times, "%s at %s every %s", probe.Endpoint, probe.Tick, probe.Every)
+			assert.False(t, probe.Tick.After(ended))
+			if probe.Every == 20*time.Second {
+				after[probe.Endpoint]++
+			} else {
+				assert.False(t, probe.Tick.After(changed))
+			}
+		}
+		assert.Equal(t, map[string]int{"near": 4, "third": 4}, after, "the tick that it is, and the three that come")
+	})
+}
+
 // Without a worker the queue holds one health probe of each endpoint, however long that lasts.
 func TestHealthProbesDoNotPileUp(t *testing.T) {
 	t.Parallel()
@@ -132,7 +174,7 @@ func TestNoHealthProbes(t *testing.T) {
 		assert.Empty(t, queues)
 		assert.Equal(t, "low near, high near", f.active(), "the active endpoints are published all the same")
 	})
-	_, err := scheduler.New(scheduler.Config{HealthInterval: time.Millisecond})
+	_, err := scheduler.New(scheduler.Config{Plan: scheduler.Plan{HealthInterval: time.Millisecond}})
 	require.ErrorContains(t, err, "health_interval must be at least 1s, got 1ms")
 }
 

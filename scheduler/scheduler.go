@@ -58,61 +58,79 @@ type Config struct {
 	// Sealer encrypts what is kept of requests and results: jobs that nobody acts for are read, and ended with a result.
 	// Defaults to none.
 	Sealer *seal.Sealer
-	// Catalog is a validated catalog. Without one no endpoint is probed, and no active endpoint published, and reply streams are
-	// kept for the default time.
-	Catalog *catalog.Catalog
-	// Schedules are those of the configuration, beside those that were added while it runs. They must have passed Complete.
-	// Without a Catalog none makes jobs.
-	Schedules []schedules.Schedule
 	// Shards is into how many shards the queues are divided, 1 to keyspace.MaxShards. Defaults to 1.
 	Shards keyspace.Shards
-	// HealthInterval is the time from one health probe of an endpoint to the next, at least 1s; NoHealthProbes turns
-	// them off. Defaults to 60s.
-	HealthInterval time.Duration
+	// Plan is what Reload changes.
+	Plan
 	// Registerer takes the series that the Scheduler counts and, while it leads, those of the deployment. Defaults to none.
 	Registerer prometheus.Registerer
 	// Log takes a line for every change of the leader and for everything that was mended. The zero value discards them.
 	Log zerolog.Logger
 }
 
-func (c Config) validate() error {
-	var problems []error
-	if c.Redis == nil {
-		problems = append(problems, errors.New("scheduler: Redis is missing"))
-	}
-	if c.HealthInterval != 0 && c.HealthInterval != NoHealthProbes && c.HealthInterval < time.Second {
-		problems = append(problems, fmt.Errorf("scheduler: health_interval must be at least 1s, got %s", c.HealthInterval))
-	}
-	if err := c.Shards.Check(); err != nil {
-		problems = append(problems, fmt.Errorf("scheduler: %w", err))
-	}
-	return errors.Join(problems...)
+// Plan is what a Scheduler works by. A zero field means its documented default.
+type Plan struct {
+	// Catalog is a validated catalog. Without one no endpoint is probed, and no active endpoint published, and reply streams are
+	// kept for the default time.
+	Catalog *catalog.Catalog
+	// Schedules are those of the configuration, beside those that were added while it runs. They must have passed Complete.
+	// Without a Catalog none makes jobs.
+	Schedules []schedules.Schedule
+	// HealthInterval is the time from one health probe of an endpoint to the next, at least 1s; NoHealthProbes turns
+	// them off. Defaults to 60s.
+	HealthInterval time.Duration
 }
 
-// health is the Clock of one term.
-func (c Config) health(keys keyspace.Keyspace, term *leader.Term) *health.Clock {
-	every := cmp.Or(c.HealthInterval, defaultHealthInterval)
+func (c Config) validate() error {
+	var missing error
+	if c.Redis == nil {
+		missing = errors.New("scheduler: Redis is missing")
+	}
+	shards := c.Shards.Check()
+	if shards != nil {
+		shards = fmt.Errorf("scheduler: %w", shards)
+	}
+	return errors.Join(missing, c.Plan.validate(), shards)
+}
+
+func (p Plan) validate() error {
+	if p.HealthInterval != 0 && p.HealthInterval != NoHealthProbes && p.HealthInterval < time.Second {
+		return fmt.Errorf("scheduler: health_interval must be at least 1s, got %s", p.HealthInterval)
+	}
+	return nil
+}
+
+// health is the Clock of one term, as long as the plan holds.
+func (s *Scheduler) health(p Plan, term *leader.Term) *health.Clock {
+	every := cmp.Or(p.HealthInterval, defaultHealthInterval)
 	if every == NoHealthProbes {
 		every = 0
 	}
-	return health.New(health.Config{Redis: c.Redis, Keys: keys, Catalog: c.Catalog, Every: every, Term: term, Log: c.Log})
+	return health.New(health.Config{Redis: s.redis, Keys: s.store.Keys(), Catalog: p.Catalog, Every: every, Term: term, Log: s.log})
 }
 
-// ticker makes the jobs of schedules for one term.
-func (c Config) ticker(store *jobstore.Store, term *leader.Term) *ticker.Ticker {
+// ticker makes the jobs of schedules for one term, as long as the plan holds.
+func (s *Scheduler) ticker(p Plan, term *leader.Term) *ticker.Ticker {
 	return ticker.New(ticker.Config{
-		Redis: c.Redis, Store: store, Catalog: c.Catalog, Configured: c.Schedules, Term: term, Log: c.Log, Registerer: c.Registerer,
+		Redis: s.redis, Store: s.store, Catalog: p.Catalog, Configured: p.Schedules, Term: term, Log: s.log, Registerer: s.registerer,
 	})
 }
 
 // Scheduler takes part in the election of the leader, and acts while it leads. It is made by New and used once: Start,
 // then Shutdown; or Run.
 type Scheduler struct {
-	config    Config
 	redis     redis.UniversalClient
 	log       zerolog.Logger
 	store     *jobstore.Store
 	candidate *leader.Candidate
+	shards    keyspace.Shards
+	// registerer may be nil.
+	registerer prometheus.Registerer
+
+	// plan is what it works by until replaced is closed.
+	planning sync.Mutex
+	plan     Plan
+	replaced chan struct{}
 
 	started atomic.Bool
 	leading atomic.Pointer[leader.Term]
@@ -126,11 +144,15 @@ func New(config Config) (*Scheduler, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
+	s := &Scheduler{
+		redis: config.Redis, log: config.Log, plan: config.Plan, replaced: make(chan struct{}), shards: config.Shards,
+		registerer: config.Registerer,
+	}
 	ends := metrics.NewEnds(config.Registerer)
 	stores := jobstore.Config{
 		Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer, Shards: config.Shards,
 		Ended: func(job tasks.Job, status tasks.Status, result tasks.Result) {
-			ends.Ended(config.Catalog, job, status, result)
+			ends.Ended(s.catalog(), job, status, result)
 		},
 	}
 	if config.Catalog != nil {
@@ -140,10 +162,8 @@ func New(config Config) (*Scheduler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("scheduler: %w", err)
 	}
-	s := &Scheduler{
-		config: config, redis: config.Redis, log: config.Log, store: store,
-		candidate: leader.New(leader.Config{Redis: config.Redis, Keys: store.Keys(), Log: config.Log}),
-	}
+	s.store = store
+	s.candidate = leader.New(leader.Config{Redis: config.Redis, Keys: store.Keys(), Log: config.Log})
 	s.running, s.stop = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -208,19 +228,61 @@ func (s *Scheduler) lead(ctx context.Context, term *leader.Term) {
 	defer s.leading.Store(nil)
 	var parts sync.WaitGroup
 	defer parts.Wait()
-	if s.config.Catalog != nil {
-		parts.Go(func() { s.config.health(s.store.Keys(), term).Run(ctx) })
-		parts.Go(func() { s.config.ticker(s.store, term).Run(ctx) })
-	}
+	parts.Go(func() { s.followPlan(ctx, term) })
 	parts.Go(func() { keeper.New(s.store, term, s.log).Run(ctx) })
 	parts.Go(func() { s.deadLetters(term).Run(ctx) })
-	mending, err := reconciler.New(reconciler.Config{Redis: s.redis, Store: s.store, Shards: s.config.Shards, Term: term, Log: s.log})
+	mending, err := reconciler.New(reconciler.Config{Redis: s.redis, Store: s.store, Shards: s.shards, Term: term, Log: s.log})
 	if err != nil {
 		s.log.Error().Err(err).Msg("nothing is mended")
 		<-ctx.Done()
 		return
 	}
 	mending.Run(ctx)
+}
+
+// followPlan does what the plan says, and begins anew whenever there is another. What was under way of the old one ends
+// first.
+func (s *Scheduler) followPlan(ctx context.Context, term *leader.Term) {
+	for ctx.Err() == nil {
+		s.planning.Lock()
+		plan, replaced := s.plan, s.replaced
+		s.planning.Unlock()
+		holds, stop := context.WithCancel(ctx)
+		var parts sync.WaitGroup
+		if plan.Catalog != nil {
+			parts.Go(func() { s.health(plan, term).Run(holds) })
+			parts.Go(func() { s.ticker(plan, term).Run(holds) })
+		}
+		select {
+		case <-ctx.Done():
+		case <-replaced:
+		}
+		stop()
+		parts.Wait()
+	}
+}
+
+// Reload has the Scheduler work by another plan, whose catalog must have passed its Validate. Without an error the new one
+// holds; with one the old one does.
+func (s *Scheduler) Reload(plan Plan) error {
+	if err := plan.validate(); err != nil {
+		return err
+	}
+	if plan.Catalog != nil {
+		s.store.SetReplies(jobstore.Replies(plan.Catalog.ReplyStreams))
+	}
+	s.planning.Lock()
+	defer s.planning.Unlock()
+	close(s.replaced)
+	s.plan, s.replaced = plan, make(chan struct{})
+	return nil
+}
+
+// catalog is that of the plan; nil where it has none.
+func (s *Scheduler) catalog() *catalog.Catalog {
+	s.planning.Lock()
+	defer s.planning.Unlock()
+	return s.plan.Catalog
 }
 
 // deadLetters is what watches them in one term.

@@ -129,7 +129,7 @@ func (f *fleet) worker(name string) *process {
 	var beats sync.WaitGroup
 	beats.Go(func() {
 		for {
-			_ = store.Heartbeat(context.Background(), name, 15*time.Second)
+			_ = p.Set(context.Background(), store.Keys().Worker(name), "", 15*time.Second).Err()
 			select {
 			case <-stop:
 				return

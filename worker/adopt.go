@@ -37,7 +37,9 @@ func (w *Worker) adopt(ctx context.Context, task *asynq.Task) error {
 	job, err := foreign.job()
 	var prepared catalog.Prepared
 	if err == nil {
-		prepared, err = w.catalog.Prepare(job, time.Now())
+		current := w.plans.use()
+		prepared, err = current.catalog.Prepare(job, time.Now())
+		w.plans.leave(current)
 	}
 	if err != nil {
 		return w.refuse(foreign, job, "invalid_job", err)

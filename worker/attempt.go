@@ -44,7 +44,7 @@ func (d *delivery) attempt(ctx context.Context, call call) (*made, *gate.Admissi
 			return nil, nil, errors.Join(errNotBegun, d.report(result.report))
 		}
 		// Others may have found out meanwhile that the endpoint is dead, or that the model has to rest.
-		stands, err := d.worker.gate.Stands(ctx, admission)
+		stands, err := d.plan.gate.Stands(ctx, admission)
 		if err != nil || !stands {
 			if err = errors.Join(err, d.report(result.report)); err != nil {
 				return nil, nil, err
@@ -55,7 +55,7 @@ func (d *delivery) attempt(ctx context.Context, call call) (*made, *gate.Admissi
 	if refused, err := d.keepHold(call); refused != nil || err != nil {
 		return nil, refused, errors.Join(err, d.report(result.report))
 	}
-	key, err := d.worker.key(endpoint)
+	key, err := d.plan.key(endpoint)
 	if err != nil {
 		result.outcome = policy.Outcome{Class: tasks.ClassAuth, Code: "key_refused", Message: err.Error()}
 		return result, nil, d.settle(result)
@@ -117,11 +117,11 @@ func (d *delivery) begin(ctx context.Context, attempt *tasks.Attempt) error {
 
 // call makes the call in the worker's own context and fills in what came of it.
 func (d *delivery) call(ctx context.Context, result *made, key string) {
-	endpoint, model := result.endpoint, d.worker.catalog.Models[result.route.Model]
+	endpoint, model := result.endpoint, d.plan.catalog.Models[result.route.Model]
 	callCtx, cancel := context.WithTimeoutCause(ctx, endpoint.Timeout, policy.ErrCallTimeout)
 	defer cancel()
-	answer := d.worker.providers[endpoint.Name].Do(callCtx, provider.Call{
-		Kind: d.job.Kind, Model: d.worker.catalog.UpstreamName(endpoint, model.Name), MaxTokensField: model.MaxTokensField,
+	answer := d.plan.lines[endpoint.Name].Do(callCtx, provider.Call{
+		Kind: d.job.Kind, Model: d.plan.catalog.UpstreamName(endpoint, model.Name), MaxTokensField: model.MaxTokensField,
 		Body: d.job.Request, Key: key, RequestID: d.job.ID,
 	})
 	outcome := policy.Classify(d.job.Kind, answer)
@@ -139,12 +139,12 @@ func (d *delivery) call(ctx context.Context, result *made, key string) {
 
 // end completes the ledger's attempt and the report to the gate from the outcome.
 func (d *delivery) end(result *made) {
-	outcome, breaker := result.outcome, d.worker.catalog.Breaker
+	outcome, breaker := result.outcome, d.plan.catalog.Breaker
 	result.ledger.Ended = true
 	result.ledger.Class, result.ledger.Code = outcome.Class, outcome.Code
 	result.ledger.Usage, result.ledger.MaybeBilled = outcome.Usage, outcome.MaybeBilled
 	if outcome.Usage != nil {
-		result.ledger.CostUSD = d.worker.catalog.Cost(result.route.Model, *outcome.Usage)
+		result.ledger.CostUSD = d.plan.catalog.Cost(result.route.Model, *outcome.Usage)
 	}
 	result.report.Effect, result.report.Cause = policy.For(outcome.Class).Effect, string(outcome.Class)
 	if outcome.Usage != nil && !outcome.Usage.Estimated && result.report.Admitted > 0 {
@@ -163,7 +163,7 @@ func (d *delivery) end(result *made) {
 		}
 		result.report.For = result.cooldown
 	case gate.TripAccount:
-		result.report.AccountEndpoints = d.worker.accountEndpoints[result.route.Account]
+		result.report.AccountEndpoints = d.plan.accountEndpoints[result.route.Account]
 	case gate.Success, gate.Failure, gate.Ignore, gate.Release, gate.Trip, gate.NotServed:
 	}
 }
@@ -188,7 +188,7 @@ func (d *delivery) settle(result *made) error {
 		if err != nil {
 			return err
 		}
-		settled := d.worker.gate.PipeSettle(ctx, d.worker.pipe, result.report)
+		settled := d.plan.gate.PipeSettle(ctx, d.worker.pipe, result.report)
 		unheld := d.sendSettlement(result)
 		_, err = ended.Reply(ctx)
 		return errors.Join(err, d.readSettled(ctx, settled, result.report), unheld())
@@ -198,9 +198,9 @@ func (d *delivery) settle(result *made) error {
 // report tells the gate of an attempt that the ledger does not know.
 func (d *delivery) report(outcome gate.Outcome) error {
 	return d.worker.persist("report to the gate", d.job.ID, func(ctx context.Context) error {
-		change, err := d.worker.gate.Settle(ctx, outcome)
+		change, err := d.plan.gate.Settle(ctx, outcome)
 		if err == nil {
-			d.worker.followTransition(outcome, change)
+			d.followTransition(outcome, change)
 		}
 		return err
 	})

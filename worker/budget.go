@@ -36,7 +36,7 @@ type purse struct {
 
 // worst is what a call of the model costs at worst, in billionths of a dollar.
 func (d *delivery) worst(model string) int64 {
-	return gate.Nanos(d.worker.catalog.Cost(model, d.estimate(model).Usage()))
+	return gate.Nanos(d.plan.catalog.Cost(model, d.estimate(model).Usage()))
 }
 
 // unaffordable says, with the numbers, why no call of the model can ever be made for this job; nil when one can.
@@ -48,7 +48,7 @@ func (d *delivery) unaffordable(model string) *tasks.Failure {
 				fmt.Sprintf("and $%s of the job's max_cost_usd of $%s are left", usd(max(0, most-spent)), usd(most)))
 		}
 	}
-	if scope, limit, never := d.worker.budget.Never(d.job.Tenant, d.job.TaskType, worst); never {
+	if scope, limit, never := d.plan.budget.Never(d.job.Tenant, d.job.TaskType, worst); never {
 		return d.tooDear(model, "over_budget", "the budget",
 			fmt.Sprintf("more than the whole daily budget of %s, $%s", scope, usd(limit)))
 	}
@@ -87,7 +87,7 @@ func (d *delivery) admit(ctx context.Context, call call) (gate.Admission, error)
 	}
 	held := d.sendHold(call)
 	d.asks++
-	admission, err := d.worker.gate.Admit(ctx, call.route, gate.Ask{
+	admission, err := d.plan.gate.Admit(ctx, call.route, gate.Ask{
 		Token: numbered(d.id, d.asks), Lease: call.lease(), Tokens: call.tokens,
 		Priority: d.job.Priority, Waited: d.waited(), MaxWait: call.maxWait,
 	})
@@ -120,7 +120,7 @@ func (d *delivery) sendHold(call call) (wait func() (refused bool, err error)) {
 	}
 	d.holds++
 	number := d.holds
-	pending := d.worker.budget.SendHold(gate.HoldRequest{
+	pending := d.plan.budget.SendHold(gate.HoldRequest{
 		Token: numbered(d.id, number), Job: d.job.ID, Tenant: d.job.Tenant, TaskType: d.job.TaskType,
 		Amount: worst, Lease: call.lease(), Replaces: d.hold,
 	})
@@ -165,7 +165,7 @@ func numbered(delivery string, n int) string { return delivery + "." + strconv.I
 // giveHoldBack gives back the hold that no call of the walk has used. Where that fails it expires by itself.
 func (d *delivery) giveHoldBack() {
 	if d.hold != nil {
-		if _, err := d.worker.budget.Settle(gate.Settlement{Hold: *d.hold}); err != nil {
+		if _, err := d.plan.budget.Settle(gate.Settlement{Hold: *d.hold}); err != nil {
 			d.worker.log.Debug().Err(err).Str("job", d.job.ID).Msg("a hold expires by itself")
 		}
 		d.hold = nil
@@ -190,7 +190,7 @@ func (d *delivery) sendSettlement(made *made) (wait func() error) {
 		}
 		settlement.Call = call
 	}
-	ticket := d.worker.budget.SendSettle(settlement)
+	ticket := d.plan.budget.SendSettle(settlement)
 	return func() error {
 		_, err := ticket.Wait()
 		return err
@@ -200,13 +200,13 @@ func (d *delivery) sendSettlement(made *made) (wait func() error) {
 // outOfBudget concludes a walk that the budget stopped, as its catalog says: the job waits, or has failed.
 func (d *delivery) outOfBudget(route gate.Route) *conclusion {
 	e := *d.exhausted
-	if !e.Passing() && d.worker.catalog.OnExhausted(d.job) == catalog.Fail {
+	if !e.Passing() && d.plan.catalog.OnExhausted(d.job) == catalog.Fail {
 		return &conclusion{ended: tasks.StatusFailed, failure: &tasks.Failure{
 			Class: tasks.ClassDeferred, Code: "budget_exhausted",
 			Message: fmt.Sprintf("a call of %s may cost $%s, and of the daily budget of %s, $%s, $%s is spent and $%s held for calls that are out",
 				route.Model, usd(e.Amount), e.Scope, usd(e.Limit), usd(e.Spent), usd(e.Held)),
 			Hint: "raise the budget of " + e.Scope.String() + ", set on_exhausted to defer (such jobs wait) or degrade (they take a cheaper model), or enqueue it under another id after " +
-				d.worker.catalog.Budget.NextDay(time.Now()),
+				d.plan.catalog.Budget.NextDay(time.Now()),
 		}}
 	}
 	now := time.Now()
@@ -218,20 +218,20 @@ func (d *delivery) outOfBudget(route gate.Route) *conclusion {
 
 // degrades tells whether the job goes on to cheaper models because the day's budget is exhausted.
 func (d *delivery) degrades() bool {
-	return d.exhausted != nil && !d.exhausted.Passing() && d.worker.catalog.OnExhausted(d.job) == catalog.Degrade
+	return d.exhausted != nil && !d.exhausted.Passing() && d.plan.catalog.OnExhausted(d.job) == catalog.Degrade
 }
 
 // withCheaper adds the cheaper models of the tiers to those that a walk has tried, once the budget had no room for
 // them. A job that names its models gets no other, nor does an embedding that must keep to its model.
 func (w *walk) withCheaper(models []string) []string {
-	taskType := w.worker.catalog.TaskTypes[w.job.TaskType]
+	taskType := w.plan.catalog.TaskTypes[w.job.TaskType]
 	keeps := w.job.Kind == tasks.KindEmbedding && (taskType == nil || !taskType.AllowModelChange)
 	if w.degraded || !w.degrades() || keeps || len(w.job.Model) > 0 || len(models) == 0 {
 		return models
 	}
 	w.degraded = true
 	all := slices.Clone(models)
-	for _, model := range w.worker.catalog.CheaperTiers(models[0]) {
+	for _, model := range w.plan.catalog.CheaperTiers(models[0]) {
 		if !slices.Contains(all, model) && w.worst(model) < w.exhausted.Amount {
 			all = append(all, model)
 		}

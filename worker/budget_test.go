@@ -267,7 +267,7 @@ func TestTheGateIsGivenBackWhatTheBudgetRefuses(t *testing.T) {
 func TestLeakedHoldsAreSwept(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bench) {
 		require.NoError(t, b.worker.Start(t.Context()))
-		require.NoError(t, b.store.Heartbeat(t.Context(), "late", time.Hour))
+		require.NoError(t, b.redis.Set(t.Context(), b.store.Keys().Worker("late"), "", time.Hour).Err())
 		hold := func(delivery, workerID string, begins bool, end func(*tasks.Attempt)) {
 			id := b.job()
 			record, err := b.store.Start(t.Context(), id, jobstore.Delivery{ID: delivery, Worker: workerID, Run: 1})

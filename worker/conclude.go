@@ -70,8 +70,8 @@ func (d *delivery) send(ctx context.Context, commit jobstore.Commit, answer *mad
 	if answer != nil {
 		unheld = d.sendSettlement(answer)
 		var change gate.Transition
-		if change, unsettled = d.worker.gate.Settle(ctx, answer.report); unsettled == nil {
-			d.worker.followTransition(answer.report, change)
+		if change, unsettled = d.plan.gate.Settle(ctx, answer.report); unsettled == nil {
+			d.followTransition(answer.report, change)
 		}
 	}
 	committed, err := wait()
@@ -81,7 +81,7 @@ func (d *delivery) send(ctx context.Context, commit jobstore.Commit, answer *mad
 func (d *delivery) readSettled(ctx context.Context, settled *gate.PendingSettle, report gate.Outcome) error {
 	change, err := settled.Result(ctx)
 	if err == nil {
-		d.worker.followTransition(report, change)
+		d.followTransition(report, change)
 	}
 	return err
 }
@@ -95,7 +95,7 @@ func (d *delivery) result(end conclusion) tasks.Result {
 	result := d.record.Outcome(end.ended, time.Now(), attempts...)
 	result.Error = end.failure
 	if answer := end.answer; answer != nil {
-		result.Model, result.Tier = answer.route.Model, d.worker.catalog.TierOf(answer.route.Model)
+		result.Model, result.Tier = answer.route.Model, d.plan.catalog.TierOf(answer.route.Model)
 		result.Endpoint, result.Region = answer.route.Endpoint, answer.endpoint.Region
 		result.Text, result.Usage = answer.outcome.Text, answer.outcome.Usage
 	}

@@ -8,14 +8,13 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/forebay-queue/forebay/tasks/fleet"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/worker/internal/policy"
 )
 
 const (
-	// livenessTTL is how long a worker counts as alive after its last heartbeat.
-	livenessTTL       = 15 * time.Second
-	heartbeatInterval = 5 * time.Second
+	heartbeatInterval = fleet.Every
 	// asynqCancel is the channel on which asynq's consoles cancel a task by its id.
 	asynqCancel = "asynq:cancel"
 )
@@ -122,7 +121,7 @@ func (w *Worker) heartbeat() {
 		}
 		w.pulse.beat()
 		ctx, cancel := context.WithTimeout(w.writable, heartbeatInterval)
-		err := w.store.Heartbeat(ctx, w.id, livenessTTL)
+		err := w.config.Member.Beat(ctx)
 		cancel()
 		if lost.tell(w, err); err != nil {
 			continue // what follows needs Redis too
@@ -153,9 +152,7 @@ func (o *outageLog) tell(w *Worker, err error) {
 
 // leave takes the liveness key away: whatever this Worker may have left open is nobody's any more.
 func (w *Worker) leave() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if err := w.store.Farewell(ctx, w.id); err != nil {
+	if err := w.config.Member.Leave(context.Background()); err != nil {
 		w.log.Warn().Err(err).Msg("the worker's liveness key expires by itself")
 	}
 }

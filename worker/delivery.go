@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -40,6 +39,8 @@ const (
 // delivery is one run of a job's task.
 type delivery struct {
 	worker *Worker
+	// plan is what it works by.
+	plan   *plan
 	id     string
 	jobID  string
 	record *jobstore.Record
@@ -83,7 +84,8 @@ func (w *Worker) ProcessTask(asynqs context.Context, task *asynq.Task) error {
 		w.log.Error().Err(err).Str("type", task.Type()).Msg("a task that is none of Forebay's was taken out of the queue")
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
-	d := &delivery{worker: w, id: uuid.NewString(), jobID: id}
+	d := &delivery{worker: w, plan: w.plans.use(), id: uuid.NewString(), jobID: id}
+	defer w.plans.leave(d.plan)
 	ctx, stop := context.WithCancelCause(w.alive)
 	defer stop(nil)
 	d.stop = stop
@@ -252,21 +254,11 @@ func (d *delivery) failedDelivery(failure *tasks.Failure) conclusion {
 	if d.record.Failures >= limit {
 		return conclusion{ended: tasks.StatusFailed, failure: failure}
 	}
-	wait := d.worker.backoff(d.record.Failures)
+	wait := d.plan.backoff(d.record.Failures)
 	now := time.Now().UTC()
 	return conclusion{wait: wait, spends: true, failure: failure, waiting: tasks.Waiting{
 		Reason: "backoff", Since: now, Until: now.Add(wait),
 	}}
-}
-
-// backoff is the wait before repetition n (from 0): a base that doubles up to a cap, with full jitter.
-func (w *Worker) backoff(n int) time.Duration {
-	retry := w.catalog.Retry
-	ceiling := retry.BackoffMax
-	if shifted := retry.BackoffBase << min(n, 30); shifted > 0 && shifted < ceiling {
-		ceiling = shifted
-	}
-	return rand.N(ceiling + 1)
 }
 
 func cancelled() *tasks.Failure {

@@ -7,4 +7,6 @@ import (
 )
 
 // SendWebhooksBy has the Worker, which has not started, send webhooks by a client of the test's.
-func (w *Worker) SendWebhooksBy(client *http.Client) { w.sender = hooks.NewSender(client, "test") }
+func (w *Worker) SendWebhooksBy(client *http.Client) {
+	w.plans.current.sender = hooks.NewSender(client, "test")
+}

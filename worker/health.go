@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -27,45 +26,16 @@ const (
 	unknownTries = 12
 )
 
-// order is the endpoints of the models of which some are behind, in the order in which they are asked.
-type order map[string][]*catalog.Endpoint
-
-// endpointsFor lists the endpoints that serve a model in the order in which they are asked: see catalog.Order.
-func (w *Worker) endpointsFor(model string) []*catalog.Endpoint {
-	if known := w.order.Load(); known != nil {
-		if endpoints, changed := (*known)[model]; changed {
-			return endpoints
-		}
-	}
-	return w.catalog.EndpointsFor(model)
-}
-
-// refreshOrder looks at which endpoints are behind. Without an answer the last one holds.
-func (w *Worker) refreshOrder(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
-	defer cancel()
-	endpoints := make([]gate.Endpoint, 0, len(w.catalog.Endpoints))
-	for name, endpoint := range w.catalog.Endpoints {
-		endpoints = append(endpoints, gate.Endpoint{Account: endpoint.Account, Name: name})
-	}
-	behind, err := w.gate.Behind(ctx, endpoints)
-	if err != nil {
-		return err
-	}
-	found := order{}
-	for model := range w.catalog.Models {
-		endpoints := w.catalog.Order(model, func(endpoint string) bool { return behind[endpoint] })
-		if !slices.Equal(endpoints, w.catalog.EndpointsFor(model)) {
-			found[model] = endpoints
-		}
-	}
-	w.order.Store(&found)
-	return nil
+// lookAtOrder looks at the order of the deliveries that begin.
+func (w *Worker) lookAtOrder(ctx context.Context) error {
+	current := w.plans.use()
+	defer w.plans.leave(current)
+	return w.refreshOrder(ctx, current)
 }
 
 // watchOrder looks at the order anew while the Worker lives.
 func (w *Worker) watchOrder() {
-	if err := w.refreshOrder(w.writable); err != nil && w.writable.Err() == nil {
+	if err := w.lookAtOrder(w.writable); err != nil && w.writable.Err() == nil {
 		w.log.Warn().Err(err).Msg("the endpoints' health could not be read; the last known order holds")
 	}
 }
@@ -78,7 +48,9 @@ func (w *Worker) processHealthProbe(task *asynq.Task) error {
 		w.log.Error().Err(err).Msg("a health probe that cannot be read was taken out of the queue")
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
-	switch endpoint := w.catalog.Endpoints[probe.Endpoint]; {
+	current := w.plans.use()
+	defer w.plans.leave(current)
+	switch endpoint := current.catalog.Endpoints[probe.Endpoint]; {
 	case w.draining():
 		return &returned{why: "the worker shuts down"} // another one makes it
 	case w.late(probe):
@@ -90,19 +62,20 @@ func (w *Worker) processHealthProbe(task *asynq.Task) error {
 		}
 		return &returned{in: probe.Every / unknownTries, why: "no such endpoint in this worker's configuration"}
 	default:
-		d := &delivery{worker: w, jobID: probe.TaskID()} // which Shutdown waits for
+		d := &delivery{worker: w, plan: w.plans.share(current), jobID: probe.TaskID()} // which Shutdown waits for
 		ctx, stop := context.WithCancelCause(w.alive)
 		d.stop = stop
 		w.running.add(d)
 		go func() {
 			defer w.running.remove(d)
+			defer w.plans.leave(d.plan)
 			defer stop(nil)
 			defer func() {
 				if cause := recover(); cause != nil {
 					w.logPanic(d.jobID, cause)
 				}
 			}()
-			w.makeHealthProbe(ctx, stop, probe, endpoint)
+			d.makeHealthProbe(ctx, probe, endpoint)
 		}()
 	}
 	return nil
@@ -118,15 +91,16 @@ func (w *Worker) late(probe envelope.HealthProbe) bool {
 }
 
 // makeHealthProbe asks the endpoint and reports what came of it. The first signal already ends it.
-func (w *Worker) makeHealthProbe(ctx context.Context, stop context.CancelCauseFunc, probe envelope.HealthProbe, endpoint *catalog.Endpoint) {
+func (d *delivery) makeHealthProbe(ctx context.Context, probe envelope.HealthProbe, endpoint *catalog.Endpoint) {
+	w := d.worker
 	go func() {
 		select {
 		case <-w.stopping:
-			stop(policy.ErrAbandoned)
+			d.stop(policy.ErrAbandoned)
 		case <-ctx.Done():
 		}
 	}()
-	answer, outcome := w.askHealth(ctx, endpoint)
+	answer, outcome := d.plan.askHealth(ctx, endpoint)
 	if answer.Err != nil && ctx.Err() != nil {
 		return // our own end says nothing of the endpoint
 	}
@@ -137,7 +111,7 @@ func (w *Worker) makeHealthProbe(ctx context.Context, stop context.CancelCauseFu
 	}
 	writing, cancel := context.WithTimeout(w.writable, reportTimeout)
 	defer cancel()
-	change, err := w.gate.ReportHealth(writing, report)
+	change, err := d.plan.gate.ReportHealth(writing, report)
 	if err != nil {
 		w.log.Warn().Err(err).Msg("what a health probe has found did not reach Redis")
 		return
@@ -149,8 +123,8 @@ func (w *Worker) makeHealthProbe(ctx context.Context, stop context.CancelCauseFu
 }
 
 // askHealth asks for the endpoint's models, as a call would ask it.
-func (w *Worker) askHealth(ctx context.Context, endpoint *catalog.Endpoint) (provider.Answer, policy.Outcome) {
-	key, err := w.key(endpoint)
+func (p *plan) askHealth(ctx context.Context, endpoint *catalog.Endpoint) (provider.Answer, policy.Outcome) {
+	key, err := p.key(endpoint)
 	if err != nil {
 		return provider.Answer{}, policy.Outcome{Class: tasks.ClassAuth, Code: "key_refused", Message: err.Error()}
 	}
@@ -160,7 +134,7 @@ func (w *Worker) askHealth(ctx context.Context, endpoint *catalog.Endpoint) (pro
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, policy.ErrCallTimeout)
 	defer cancel()
-	answer := w.providers[endpoint.Name].ListModels(ctx, key)
+	answer := p.lines[endpoint.Name].ListModels(ctx, key)
 	outcome := policy.ClassifyModels(answer)
 	outcome.Message = provider.Redact(outcome.Message, key)
 	return answer, outcome

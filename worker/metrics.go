@@ -138,3 +138,10 @@ func (c *slotCount) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, float64(busy), "busy")
 	out <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, float64(total), "total")
 }
+
+// ended counts an end that the Worker has written.
+func (w *Worker) ended(job tasks.Job, status tasks.Status, result tasks.Result) {
+	p := w.plans.use()
+	defer w.plans.leave(p)
+	w.series.ends.Ended(p.catalog, job, status, result)
+}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/gate"
 )
 
@@ -73,24 +72,17 @@ func (w *Worker) pauseUnlessDraining(ctx context.Context, wait time.Duration) bo
 	}
 }
 
-// key is the API key for an endpoint's account; empty for one without authentication.
-func (w *Worker) key(endpoint *catalog.Endpoint) (string, error) {
-	if endpoint.Auth == catalog.AuthNone {
-		return "", nil
-	}
-	return w.catalog.Key(endpoint.Account)
-}
-
 // eventTimeout bounds the writing of an event: nobody's call waits for longer.
 const eventTimeout = 2 * time.Second
 
 // followTransition tells of every change of a breaker, in the log and as an event. After a recovery the jobs go on that
 // wait for the endpoint, once it is asked everything again.
-func (w *Worker) followTransition(outcome gate.Outcome, change gate.Transition) {
+func (d *delivery) followTransition(outcome gate.Outcome, change gate.Transition) {
+	w := d.worker
 	if change.Change != gate.Unchanged {
 		ctx, cancel := context.WithTimeout(w.writable, eventTimeout)
 		defer cancel()
-		if err := w.gate.Publish(ctx, outcome, change); err != nil {
+		if err := d.plan.gate.Publish(ctx, outcome, change); err != nil {
 			w.log.Warn().Err(err).Str("endpoint", outcome.Route.Endpoint).Msg("a breaker changed and no event tells of it")
 		}
 	}
@@ -100,7 +92,7 @@ func (w *Worker) followTransition(outcome gate.Outcome, change gate.Transition) 
 			Strs("others", change.OthersOpened).Msg("breaker " + string(change.Change))
 	case gate.Closed:
 		w.log.Info().Str("endpoint", outcome.Route.Endpoint).Msg("breaker closed")
-		w.letGo(outcome.Route.Endpoint, *w.catalog.Breaker.Ramp, letGoLooks)
+		w.letGo(outcome.Route.Endpoint, *d.plan.catalog.Breaker.Ramp, letGoLooks)
 	case gate.Unchanged:
 	}
 }

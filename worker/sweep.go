@@ -25,12 +25,14 @@ const (
 func (w *Worker) sweepHolds() {
 	ctx, cancel := context.WithTimeout(w.writable, heartbeatInterval)
 	defer cancel()
-	holds, err := w.budget.Expired(ctx, mostSwept)
+	current := w.plans.use()
+	defer w.plans.leave(current)
+	holds, err := current.budget.Expired(ctx, mostSwept)
 	for _, hold := range holds {
 		settlement, over, unread := w.leaked(ctx, hold)
 		if unread == nil && over {
 			var settled bool
-			if settled, unread = w.budget.Settle(settlement); settled {
+			if settled, unread = current.budget.Settle(settlement); settled {
 				w.log.Info().Str("job", hold.Job).Bool("maybe_billed", settlement.Call != nil && settlement.Call.MaybeBilled).
 					Msg("a hold that nobody settled was taken out of the budget")
 			}

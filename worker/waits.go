@@ -24,14 +24,14 @@ const (
 
 // able lists the endpoints of a model that could ever take the job's call, and notes why one could not.
 func (w *walk) able(model string) []*catalog.Endpoint {
-	endpoints := w.worker.endpointsFor(model)
-	if !w.worker.limitsTokens {
+	endpoints := w.plan.endpointsFor(model)
+	if !w.plan.limitsTokens {
 		return endpoints
 	}
 	var able []*catalog.Endpoint
 	for _, endpoint := range endpoints {
 		tokens := w.tokens(gate.Route{Account: endpoint.Account, Endpoint: endpoint.Name, Model: model})
-		if scope, tooLarge := w.worker.catalog.TooLarge(endpoint, model, tokens); tooLarge {
+		if scope, tooLarge := w.plan.catalog.TooLarge(endpoint, model, tokens); tooLarge {
 			w.oversize = overLimit(model, scope, tokens)
 			continue
 		}
@@ -43,7 +43,7 @@ func (w *walk) able(model string) []*catalog.Endpoint {
 // maxWait is how long a call may wait for the limits of the last endpoint of a model: less than for any that refused it
 // before, and not at all where another model may do it at once. The gate has a horizon of its own.
 func (w *walk) maxWait(model string, refused []refusal) time.Duration {
-	if taskType := w.worker.catalog.TaskTypes[w.job.TaskType]; taskType != nil && taskType.Spill {
+	if taskType := w.plan.catalog.TaskTypes[w.job.TaskType]; taskType != nil && taskType.Spill {
 		return 0
 	}
 	wait := w.untilDeadline()
@@ -72,7 +72,7 @@ func (w *walk) awaitLimits(ctx context.Context, model string) *conclusion {
 	}
 	asked := w.refused[len(w.refused)-1]
 	if asked.route != nearest.route && nearest.route.Model == model && clocked(nearest.admission.Reason) {
-		endpoint := w.worker.catalog.Endpoints[nearest.route.Endpoint]
+		endpoint := w.plan.catalog.Endpoints[nearest.route.Endpoint]
 		if _, end := w.tryEndpoint(ctx, model, endpoint, w.untilDeadline()); end != nil {
 			return end
 		}
@@ -186,7 +186,7 @@ func (d *delivery) sitOut(ctx context.Context, end conclusion) bool {
 	if end.refused == nil || end.refused.Reason != gate.ReasonPermits {
 		return d.worker.pauseUnlessDraining(ctx, wait)
 	}
-	turn, leave := d.worker.gate.Freed(end.refused.Route.Account)
+	turn, leave := d.plan.gate.Freed(end.refused.Route.Account)
 	defer leave()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -206,7 +206,7 @@ func (d *delivery) returnIn(ctx context.Context, end conclusion) time.Duration {
 	if end.refused == nil || end.refused.Limit == "" {
 		return end.wait
 	}
-	in, err := d.worker.gate.Ticket(ctx, *end.refused)
+	in, err := d.plan.gate.Ticket(ctx, *end.refused)
 	if err != nil {
 		d.worker.log.Warn().Err(err).Str("job", d.job.ID).Msg("the job comes back without a ticket")
 		return end.wait
@@ -230,7 +230,7 @@ func (d *delivery) waited() time.Duration {
 
 // tokens are those of a call on a route that limits count: 0 where none does.
 func (d *delivery) tokens(route gate.Route) int {
-	if !d.worker.limitsTokens || !d.worker.gate.CountsTokens(route) {
+	if !d.plan.limitsTokens || !d.plan.gate.CountsTokens(route) {
 		return 0
 	}
 	return d.estimate(route.Model).Tokens()
@@ -244,7 +244,7 @@ func (d *delivery) estimate(model string) catalog.Estimate {
 	if d.estimates == nil {
 		d.estimates = map[string]catalog.Estimate{}
 	}
-	d.estimates[model] = d.worker.catalog.Estimate(model, d.job, d.record.PromptTokens)
+	d.estimates[model] = d.plan.catalog.Estimate(model, d.job, d.record.PromptTokens)
 	return d.estimates[model]
 }
 

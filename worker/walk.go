@@ -70,7 +70,7 @@ func (d *delivery) walkRoutes(ctx context.Context) conclusion {
 	w := &walk{delivery: d, deniedAccounts: map[string]bool{}}
 	d.exhausted = nil
 	defer d.giveHoldBack()
-	models := d.worker.catalog.ModelsFor(d.job)
+	models := d.plan.catalog.ModelsFor(d.job)
 	for i := 0; i < len(models); i++ {
 		model := models[i]
 		if !w.mayMend(model) {
@@ -93,10 +93,10 @@ func (d *delivery) walkRoutes(ctx context.Context) conclusion {
 
 // mayMend tells whether a model could do what those before it could not.
 func (w *walk) mayMend(model string) bool {
-	if w.window > 0 && w.worker.catalog.Models[model].ContextWindow <= w.window {
+	if w.window > 0 && w.plan.catalog.Models[model].ContextWindow <= w.window {
 		return false
 	}
-	taskType := w.worker.catalog.TaskTypes[w.job.TaskType]
+	taskType := w.plan.catalog.TaskTypes[w.job.TaskType]
 	return !w.withheld || (taskType != nil && taskType.ContentPolicyFallback)
 }
 
@@ -120,7 +120,7 @@ func (w *walk) tryModel(ctx context.Context, model string) *conclusion {
 		switch next {
 		case policy.LargerModel:
 			// A window that the catalog does not know counts as 1: any known one may be larger.
-			w.window = max(w.window, w.worker.catalog.Models[model].ContextWindow, 1)
+			w.window = max(w.window, w.plan.catalog.Models[model].ContextWindow, 1)
 			return nil
 		case policy.NextModel:
 			w.withheld = true
@@ -143,7 +143,7 @@ func (w *walk) tryModel(ctx context.Context, model string) *conclusion {
 // spills tells whether a job that meets only limits goes on to another model instead of waiting: its task type says
 // so, or the wait would pass its deadline.
 func (w *walk) spills() bool {
-	if taskType := w.worker.catalog.TaskTypes[w.job.TaskType]; taskType != nil && taskType.Spill {
+	if taskType := w.plan.catalog.TaskTypes[w.job.TaskType]; taskType != nil && taskType.Spill {
 		return true
 	}
 	if w.degrades() {
@@ -259,7 +259,7 @@ func (w *walk) conclude() conclusion {
 
 // tryBackoff is the wait before a further call at the same endpoint: it doubles, and half of it is chance.
 func (w *walk) tryBackoff(try int) time.Duration {
-	wait := w.worker.catalog.Retry.TryBackoff << (try - 1)
+	wait := w.plan.catalog.Retry.TryBackoff << (try - 1)
 	return wait/2 + rand.N(wait/2+1)
 }
 

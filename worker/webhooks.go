@@ -43,6 +43,7 @@ const (
 // hookDelivery is one delivery of a webhook's task: an attempt, or a wait.
 type hookDelivery struct {
 	worker *Worker
+	plan   *plan
 	record *webhooks.Record
 	limits webhooks.Limits
 	// admission is the permit that the delivery holds.
@@ -50,8 +51,8 @@ type hookDelivery struct {
 }
 
 // webhookLimits are what attempts are held to.
-func (w *Worker) webhookLimits() webhooks.Limits {
-	config := w.catalog.Webhooks
+func (p *plan) webhookLimits() webhooks.Limits {
+	config := p.catalog.Webhooks
 	return webhooks.Limits{
 		PerTarget: config.PerTarget, PerTenant: config.PerTenant, Lease: config.Timeout + permitMargin,
 		Threshold: webhookThreshold, OpenFor: webhookOpen, OpenMost: webhookOpenMost,
@@ -76,7 +77,9 @@ func (w *Worker) processWebhook(task *asynq.Task) (err error) {
 			err = &returned{in: repeatUnknown, why: "the worker met a fault of its own", fails: true}
 		}
 	}()
-	d := &hookDelivery{worker: w, limits: w.webhookLimits()}
+	d := &hookDelivery{worker: w, plan: w.plans.use()}
+	defer w.plans.leave(d.plan)
+	d.limits = d.plan.webhookLimits()
 	d.record, err = w.store.Webhooks().Get(ctx, id, "")
 	unread := errors.Is(err, seal.ErrUnreadable)
 	switch {
@@ -104,7 +107,7 @@ func (d *hookDelivery) unread(ctx context.Context, cause error) error {
 
 // work brings the webhook one step further.
 func (d *hookDelivery) work(ctx context.Context) error {
-	r, schedule := d.record, d.worker.catalog.Webhooks.Schedule
+	r, schedule := d.record, d.plan.catalog.Webhooks.Schedule
 	if out := time.Until(r.OpenUntil); out > 0 {
 		return d.wait(ctx, reasonAttemptOpen, out) // of another delivery, which may be alive
 	}
@@ -116,10 +119,10 @@ func (d *hookDelivery) work(ctx context.Context) error {
 		return d.die(ctx, webhooks.ReasonExhausted) // nobody knows what came of the last one
 	case late:
 		return d.die(ctx, webhooks.ReasonExpired)
-	case d.worker.catalog.WebhookGuard().Check(r.To.URL) != nil:
+	case d.plan.catalog.WebhookGuard().Check(r.To.URL) != nil:
 		return d.die(ctx, webhooks.ReasonRefused)
 	}
-	keys, err := d.worker.catalog.WebhookKeys(r.Tenant, r.To.Secret)
+	keys, err := d.plan.catalog.WebhookKeys(r.Tenant, r.To.Secret)
 	if err != nil {
 		d.worker.log.Error().Err(err).Str("webhook", r.ID).Msg("a webhook cannot be signed; it waits for its secret")
 		return d.wait(ctx, "secret_missing", unsignedWait)
@@ -221,7 +224,7 @@ func (d *hookDelivery) attempt(ctx context.Context, keys []string) error {
 	}
 	failpoint.At("webhook.begun")
 	began := time.Now()
-	answer, err := d.worker.sender.Send(ctx, hooks.Message{ID: r.ID, URL: r.To.URL, Headers: r.To.Headers, Body: body, Keys: keys})
+	answer, err := d.plan.sender.Send(ctx, hooks.Message{ID: r.ID, URL: r.To.URL, Headers: r.To.Headers, Body: body, Keys: keys})
 	if err != nil {
 		return d.failed(err) // the attempt stays open, and counts
 	}
@@ -362,14 +365,14 @@ func (d *hookDelivery) body(ctx context.Context) ([]byte, error) {
 		}
 		result = record.Previous[at]
 	}
-	return hooks.JobBody(r, result, w.catalog.Webhooks.InlineBytes, func() (string, error) {
-		return w.catalog.ResultLink(r.Tenant, r.To.Secret, r.Job, r.Run, time.Now())
+	return hooks.JobBody(r, result, d.plan.catalog.Webhooks.InlineBytes, func() (string, error) {
+		return d.plan.catalog.ResultLink(r.Tenant, r.To.Secret, r.Job, r.Run, time.Now())
 	})
 }
 
 // backoff is the wait behind the attempt that was begun last, with its jitter; or it was the last one.
 func (d *hookDelivery) backoff() (wait time.Duration, last bool) {
-	schedule := d.worker.catalog.Webhooks.Schedule
+	schedule := d.plan.catalog.Webhooks.Schedule
 	if d.record.Tries > len(schedule) {
 		return 0, true
 	}

@@ -9,12 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/hibiken/asynq"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
@@ -23,7 +21,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/envelope"
-	"github.com/forebay-queue/forebay/tasks/gate"
+	"github.com/forebay-queue/forebay/tasks/fleet"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/pauses"
@@ -31,7 +29,6 @@ import (
 	"github.com/forebay-queue/forebay/tasks/servers"
 	"github.com/forebay-queue/forebay/worker/internal/hooks"
 	"github.com/forebay-queue/forebay/worker/internal/policy"
-	"github.com/forebay-queue/forebay/worker/internal/provider"
 	"github.com/forebay-queue/forebay/worker/internal/slots"
 )
 
@@ -75,6 +72,8 @@ type Config struct {
 	Registerer prometheus.Registerer
 	// Version is what webhooks name as their sender's. Defaults to none.
 	Version string
+	// Member is this process in the fleet; the Worker says for it that it lives. Defaults to one of a worker's.
+	Member *fleet.Member
 	// Log takes the Worker's lines. The zero value discards them.
 	Log zerolog.Logger
 }
@@ -101,33 +100,27 @@ func (c Config) validate() error {
 
 // Worker takes jobs from the queues and does them. It is made by New and used once: Start, then Shutdown; or Run.
 type Worker struct {
-	id      string
-	config  Config
-	catalog *catalog.Catalog
-	redis   redis.UniversalClient
+	id     string
+	config Config
+	redis  redis.UniversalClient
+	// plans have what deliveries work by; reloading holds one change of it at a time.
+	plans     plans
+	reloading sync.Mutex
 	// pipe merges the commands of concurrent deliveries. It looks at no command's context: what bounds a command are
 	// the timeouts of the client.
-	pipe   *redis.AutoPipeliner
-	store  *jobstore.Store
-	gate   *gate.Gate
-	budget *gate.Budget
+	pipe  *redis.AutoPipeliner
+	store *jobstore.Store
 	// enqueuer enqueues the tasks of adopted jobs, inspector looks at those in their way.
 	enqueuer  *asynq.Client
 	inspector *asynq.Inspector
 	log       zerolog.Logger
 	pool      *slots.Pool
 	series    *series
-	// sender makes the attempts of webhooks.
-	sender *hooks.Sender
-	// posts are those that are out, room is where deliveries wait for one.
+	// posts are the attempts of webhooks that are out, room is where deliveries wait for one.
 	posts posts
 	room  *hooks.Room
 
-	providers        map[string]*provider.Client
-	accountEndpoints map[string][]string
-	// limitsTokens tells that the catalog has limits of tokens.
-	limitsTokens bool
-	running      deliveries
+	running deliveries
 	// ways are the queues by what users call them, shards those of asynq's that are served.
 	ways   map[string]way
 	shards shards
@@ -135,8 +128,6 @@ type Worker struct {
 	// paused is what was last known to be paused, nil before the first look. Looking holds one look at a time.
 	paused  atomic.Pointer[pauses.State]
 	looking sync.Mutex
-	// order is what the health probes have changed in the order of the endpoints.
-	order atomic.Pointer[order]
 	// asynqLines are those that asynq logs, for all queues.
 	asynqLines repeats
 	// unknown are the endpoints of health probes that the catalog does not have, once that was told.
@@ -163,28 +154,18 @@ func New(config Config) (*Worker, error) {
 	if config.Slots == 0 {
 		config.Slots = defaultSlots
 	}
+	if config.Member == nil {
+		config.Member = fleet.Join(config.Redis, keyspace.New(config.Prefix), fleet.Process{Kind: fleet.Worker, Version: config.Version})
+	}
 	if config.DrainTimeout == 0 {
 		config.DrainTimeout = defaultDrain
 	}
 	w := &Worker{
-		id: uuid.NewString(), config: config, catalog: config.Catalog, redis: config.Redis, log: config.Log,
-		pool: slots.New(config.Slots), series: newSeries(config.Registerer), providers: map[string]*provider.Client{}, accountEndpoints: map[string][]string{},
-		stopping: make(chan struct{}),
+		id: config.Member.ID(), config: config, redis: config.Redis, log: config.Log,
+		pool: slots.New(config.Slots), series: newSeries(config.Registerer), stopping: make(chan struct{}),
 	}
 	w.alive, w.abort = context.WithCancelCause(context.Background())
 	w.writable, w.seal = context.WithCancel(context.Background())
-	for name, endpoint := range config.Catalog.Endpoints {
-		client, err := provider.New(provider.Config{Endpoint: endpoint, MaxConns: config.Slots, Dial: config.Dial})
-		if err != nil {
-			return nil, err
-		}
-		w.providers[name] = client
-		w.accountEndpoints[endpoint.Account] = append(w.accountEndpoints[endpoint.Account], name)
-	}
-	w.limitsTokens = config.Catalog.LimitsTokens()
-	for _, names := range w.accountEndpoints {
-		slices.Sort(names)
-	}
 	return w, w.connect()
 }
 
@@ -195,20 +176,16 @@ func (w *Worker) connect() error {
 		return fmt.Errorf("worker: pipeline: %w", err)
 	}
 	w.pipe = pipe
-	// Where store and gate merge scripts by themselves, the merged stream would only make them wait for each other.
-	var gateClient redis.UniversalClient = pipe
-	if single, ok := w.redis.(*redis.Client); ok {
-		gateClient = single
+	first, err := w.newPlan(w.config.Catalog)
+	if err != nil {
+		return err
 	}
-	w.gate = gate.New(gateClient, keyspace.New(w.config.Prefix), w.catalog)
-	w.budget = gate.NewBudget(gateClient, keyspace.New(w.config.Prefix), w.catalog.Budget)
+	w.plans.change(first)
 	w.pauses = pauses.New(w.redis, keyspace.New(w.config.Prefix))
 	w.store, err = jobstore.New(jobstore.Config{
 		Redis: w.redis, Pipe: pipe, Prefix: w.config.Prefix, Sealer: w.config.Sealer, Shards: w.config.Shards,
-		Replies: jobstore.Replies(w.catalog.ReplyStreams),
-		Ended: func(job tasks.Job, status tasks.Status, result tasks.Result) {
-			w.series.ends.Ended(w.catalog, job, status, result)
-		},
+		Replies: jobstore.Replies(w.config.Catalog.ReplyStreams),
+		Ended:   w.ended,
 	})
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
@@ -220,8 +197,7 @@ func (w *Worker) connect() error {
 	}
 	// Webhooks have slots of their own: neither they nor jobs wait for each other. Those that wait in place for
 	// a permit send nothing, so that there may be many.
-	most := w.catalog.Webhooks.Slots
-	w.sender = hooks.NewSender(w.catalog.WebhookGuard().Client(w.catalog.Webhooks.Timeout), w.config.Version)
+	most := w.config.Catalog.Webhooks.Slots
 	w.posts, w.room = make(posts, most), hooks.NewRoom(4*most)
 	w.ways[envelope.WebhookQueueName] = way{slots.New(5*most).Queue(envelope.WebhookQueueName, 1), 5 * most}
 	return nil
@@ -253,13 +229,13 @@ func (w *Worker) Start(ctx context.Context) error {
 	if err := w.checkServers(ctx); err != nil {
 		return err
 	}
-	if err := w.store.Heartbeat(ctx, w.id, livenessTTL); err != nil {
+	if err := w.config.Member.Beat(ctx); err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
 	if err := w.refreshPauses(ctx, true); err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
-	if err := w.refreshOrder(ctx); err != nil {
+	if err := w.lookAtOrder(ctx); err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
 	w.series.slots.add(w.pool)
@@ -287,10 +263,9 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 	w.Abort()
 	w.seal()
 	w.background.Wait()
-	for _, client := range w.providers {
-		client.Close()
-	}
-	w.sender.Close()
+	w.reloading.Lock() // no Reload begins any more
+	w.plans.leave(w.plans.current)
+	w.reloading.Unlock()
 	w.series.slots.remove(w.pool)
 	w.leave()
 	problems = append(problems, w.store.Close())

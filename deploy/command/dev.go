@@ -19,6 +19,7 @@ import (
 
 	"github.com/forebay-queue/forebay/deploy/config"
 	"github.com/forebay-queue/forebay/deploy/sandbox"
+	"github.com/forebay-queue/forebay/tasks/fleet"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
@@ -70,7 +71,9 @@ func newDevCommand() *cobra.Command {
 Redis is an embedded one, which is not durable: all jobs are gone when the process ends. With --data a redis-server,
 which has to be installed, runs beside it and keeps everything in a folder: the next ` + "`forebay dev`" + ` with that folder goes
 on where this one was ended or killed. --redis takes a Redis of your own. The endpoints are simulated, and bill nobody; --config takes those of a configuration, which are real, and its
-http.listen. Of the configuration's Redis nothing but the prefix is used here.`,
+http.listen. Of the configuration's Redis nothing but the prefix is used here.
+
+` + reloadNote,
 		Example: `  forebay dev
   forebay dev --data ./forebay-data
   forebay dev --redis redis://localhost:6379/0
@@ -115,20 +118,23 @@ func runDev(cmd *cobra.Command, listen, data string) (err error) {
 		InboxOff: file.Inbox.Enabled == config.Off, MaxQueued: file.Inbox.MaxQueued, MaxRejected: file.Inbox.MaxRejected,
 		FilesRetention: file.Files.Retention, MaxFileBytes: int64(file.Files.MaxBytes),
 		BatchesOff: file.Batches.Enabled == config.Off, BatchesAtOnce: file.Batches.AtOnce,
-		HealthInterval: healthInterval(file.Health), Log: log, Data: data, Metrics: newRegistry(file),
+		HealthInterval: healthInterval(file.Health), Log: log, Data: data, Kind: fleet.Dev, Version: buildVersion().Version,
 		Status: func(ctx context.Context, s *sandbox.Sandbox) (any, error) {
-			return readStatus(ctx, deployment{client: s.Redis, redis: cmp.Or(d.redis, s.RedisURL), prefix: file.Redis.Prefix, catalog: s.Catalog})
+			return readStatus(ctx, deployment{client: s.Redis, redis: cmp.Or(d.redis, s.RedisURL), prefix: file.Redis.Prefix, catalog: s.Client.Catalog()})
 		},
 	}
 	if settings.Sealer, err = sealerOf(file); err != nil {
 		return err
 	}
+	var live *live
 	if d.config != "" {
+		live = newLive(cmd, d.config, file, fleet.Dev, log)
 		settings.Catalog, settings.Tenants, settings.Schedules = &file.Catalog, tenantsOf(file), file.Recurring()
 		if settings.TLS, err = tlsOf(file); err != nil {
 			return fmt.Errorf("%s: %w", d.config, err)
 		}
 	}
+	settings.Metrics = newRegistry(live)
 	if flag, source := ownRedis(cmd); flag != "" && data == "" {
 		options, err := parseRedisURL(flag, source)
 		if err != nil {
@@ -153,6 +159,9 @@ func runDev(cmd *cobra.Command, listen, data string) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.sandbox.Close(context.WithoutCancel(cmd.Context()))) }()
 	defer secondSignal(cmd.Context(), d.sandbox.Workers[0], log)()
+	defer live.watch(cmd.Context(), d.sandbox.Member, func(file *config.File) error {
+		return d.sandbox.Reload(planOf(file), tenantsOf(file))
+	})()
 	return stay(cmd, d, cmd.OutOrStdout())
 }
 

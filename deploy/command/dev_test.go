@@ -10,12 +10,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/fleet"
 	"github.com/forebay-queue/forebay/tasks/redistest"
 )
 
@@ -123,6 +125,22 @@ func TestDevWithAConfiguration(t *testing.T) {
 	status, _ := get(t, reply.HTTP+"/readyz")
 	assert.Equal(t, http.StatusOK, status)
 	s.ok(t, "enqueue", "--config", reply.Config, "--redis", reply.Redis, "--type", "fast_summary", "--wait", "--input", "A gate lets water through.")
+
+	// A change is taken up by all that runs in the process, and where Redis is in the file is none of it.
+	text, err := os.ReadFile(reply.Config)
+	require.NoError(t, err)
+	changed := strings.Replace(string(text), "\ntask_types:\n", "\ntask_types:\n  poem: {model: gemini-2.5-flash}\n", 1)
+	require.NotEqual(t, string(text), changed)
+	require.NoError(t, os.WriteFile(reply.Config, []byte(changed), 0o600))
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGHUP))
+	p.stderr.await(t, "another configuration holds")
+	s.ok(t, "enqueue", "--config", reply.Config, "--redis", reply.Redis, "--type", "poem", "--wait", "--input", "A gate lets water through.")
+	found := s.ok(t, "status", "--config", reply.Config, "--redis", reply.Redis, "--json")
+	var shown statusReply
+	require.NoError(t, json.Unmarshal([]byte(found), &shown))
+	require.Len(t, shown.Fleet.Processes, 1)
+	assert.Equal(t, fleet.Dev, shown.Fleet.Processes[0].Kind)
+	assert.Empty(t, shown.Fleet.Processes[0].Config.Restart)
 }
 
 func TestDevListensWhereItsConfigurationSays(t *testing.T) {
@@ -163,7 +181,7 @@ func TestDevRefusals(t *testing.T) {
 		{"dev --listen 8080", exitUsage, "--listen: the address \"8080\" cannot be read"},
 		{"dev --listen " + used, exitFailed, "cannot listen on " + used + ": bind: address already in use; choose another address"},
 		{"dev --redis redis://127.0.0.1:1/0", exitFailed, "cannot reach Redis at 127.0.0.1:1/0"},
-		{"dev --redis nonsense", exitFailed, "the URL of Redis in --redis cannot be read"},
+		{"dev --redis nonsense", exitFailed, "the URL of Redis in --redis must be"},
 		{"dev --config /no/such.yaml", exitFailed, "/no/such.yaml cannot be read"},
 		{"dev --config " + keyless, exitFailed, "FOREBAY_TEST_ABSENT_KEY"},
 	} {

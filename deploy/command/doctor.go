@@ -55,6 +55,9 @@ const (
 	codeNotTested      = "not_tested"       // warning
 	codeWorkers        = "workers"          // ok
 	codeNoWorkers      = "no_workers"       // warning
+	codeVersionsDiffer = "versions_differ"  // warning
+	codeConfigRefused  = "config_refused"   // warning
+	codeRestartNeeded  = "restart_needed"   // warning
 	codeQueuePaused    = "queue_paused"     // warning
 	codeTaskTypePaused = "task_type_paused" // warning
 	codeBreakerOpen    = "breaker_open"     // warning

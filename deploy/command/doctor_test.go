@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/forebay-queue/forebay/deploy/simulator"
+	"github.com/forebay-queue/forebay/tasks/fleet"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/redistest"
 )
 
@@ -179,7 +181,8 @@ func TestDoctorShowsTheStateOfTheWork(t *testing.T) {
 	client, server := redistest.Embedded(t)
 	ctx := t.Context()
 	p := patient{redis: "redis://" + server.Addr()}
-	require.NoError(t, client.Set(ctx, "forebay:workers:one", "x", time.Minute).Err())
+	one := fleet.Join(client, keyspace.New(""), fleet.Process{ID: "one", Kind: fleet.Worker})
+	require.NoError(t, one.Beat(ctx))
 	_, reply := p.examined(t)
 	assert.Equal(t, []string{"warning redis_embedded"}, reply.codes())
 	assert.Equal(t, "1 alive", reply.find(t, codeWorkers).Message)
@@ -223,7 +226,7 @@ func TestDoctorOnBrokenConfigurations(t *testing.T) {
 
 	got = inProcess(t, "", "doctor", "--redis", "http://user:hunter2@127.0.0.1")
 	assert.Equal(t, exitFailed, got.status)
-	assert.Contains(t, got.stdout, "the URL of Redis in --redis cannot be read")
+	assert.Contains(t, got.stdout, "the URL of Redis in --redis must be")
 	assert.NotContains(t, got.stdout+got.stderr, "hunter2")
 	got = inProcess(t, "", "doctor", "--redis", "redis://"+server.Addr())
 	assert.Equal(t, exitOK, got.status, got.stdout)

@@ -16,17 +16,18 @@ import (
 )
 
 func examineWorkers(ctx context.Context, client redis.UniversalClient, s *settings) ([]finding, error) {
-	workers, err := liveWorkers(ctx, client, keyspace.New(s.prefix))
+	found, err := readFleet(ctx, client, keyspace.New(s.prefix))
 	if err != nil {
 		return nil, err
 	}
+	workers := found.workers()
 	if len(workers) == 0 {
-		return []finding{{
+		return append([]finding{{
 			Code: codeNoWorkers, Level: levelWarning, Subject: "workers", Message: "no worker is alive: jobs are accepted and not done",
 			Hint: "start one with `forebay worker`",
-		}}, nil
+		}}, found.concerns()...), nil
 	}
-	return []finding{{Code: codeWorkers, Level: levelOK, Subject: "workers", Message: fmt.Sprintf("%d alive", len(workers))}}, nil
+	return append([]finding{{Code: codeWorkers, Level: levelOK, Subject: "workers", Message: fmt.Sprintf("%d alive", len(workers))}}, found.concerns()...), nil
 }
 
 func examinePauses(ctx context.Context, client redis.UniversalClient, s *settings) ([]finding, error) {

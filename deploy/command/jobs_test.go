@@ -13,6 +13,8 @@ import (
 
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/fleet"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/redistest"
 )
 
@@ -176,8 +178,8 @@ func TestRedisIsNamedWithoutItsPassword(t *testing.T) {
 	for _, test := range []struct{ url, want string }{
 		{"redis://user:hunter2@127.0.0.1:1/0", "cannot reach Redis at 127.0.0.1:1/0: connect: connection refused; start it there, or name another with --redis or FOREBAY_REDIS_URL"},
 		{"redis://user:hunter2@" + server.Addr(), "cannot reach Redis at " + server.Addr() + "/0: WRONGPASS"},
-		{"http://user:hunter2@127.0.0.1", "the URL of Redis in --redis cannot be read: write redis://host:port/database"},
-		{"redis://user:hunter2@host:port", "the URL of Redis in --redis cannot be read: write redis://host:port/database"},
+		{"http://user:hunter2@127.0.0.1", "the URL of Redis in --redis must be redis://host:port/database"},
+		{"redis://user:hunter2@host:port", "the URL of Redis in --redis must be redis://host:port/database"},
 	} {
 		started := time.Now()
 		got := inProcess(t, "", "status", "--redis", test.url)
@@ -192,7 +194,7 @@ func TestRedisIsNamedWithoutItsPassword(t *testing.T) {
 func TestStatusWithoutAConfiguration(t *testing.T) {
 	t.Parallel()
 	client, server := redistest.Embedded(t)
-	require.NoError(t, client.Set(t.Context(), "forebay:workers:one", "x", time.Minute).Err())
+	require.NoError(t, fleet.Join(client, keyspace.New(""), fleet.Process{ID: "one", Kind: fleet.Worker}).Beat(t.Context()))
 	got := inProcess(t, "", "status", "--redis", "redis://"+server.Addr())
 	assert.Equal(t, exitOK, got.status, got.stderr)
 	assert.Contains(t, got.stdout, "workers  1 alive\n")

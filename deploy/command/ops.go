@@ -34,13 +34,11 @@ func checkOpsListen(cmd *cobra.Command) error {
 	return nil
 }
 
-// newRegistry is the registry of this process, which works by a configuration or without one.
-func newRegistry(file *config.File) *prometheus.Registry {
+// newRegistry is the registry of this process, which works by a configuration that may change, or, with nil, without one.
+func newRegistry(changes *live) *prometheus.Registry {
 	build := buildVersion()
 	registry := ops.NewRegistry(ops.Build{Version: build.Version, Commit: build.Commit, GoVersion: build.Go})
-	if reloads := ops.NewReloads(registry); file != nil {
-		reloads.Loaded()
-	}
+	changes.counted(registry)
 	return registry
 }
 

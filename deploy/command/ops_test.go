@@ -104,3 +104,21 @@ func TestAnAddressThatIsTaken(t *testing.T) {
 	off.stderr.await(t, "scheduler started")
 	assert.NotContains(t, off.stderr.text(), "health and metrics")
 }
+
+// A configuration that is refused is counted once, however often it is looked at, and one that holds says since when.
+func TestReloadsAreCounted(t *testing.T) {
+	t.Parallel()
+	d := newSite(t)
+	worker := d.start(t, "worker", "--ops-listen", "127.0.0.1:0", "--log-format", "json")
+	url := opsURL(t, worker)
+	const failures, loaded = "forebay_config_reload_failures_total", "forebay_config_loaded_timestamp_seconds"
+	before := scrape(t, url)
+	assert.Zero(t, value(t, before, failures))
+	assert.Positive(t, value(t, before, loaded))
+	d.edit(t, "slots: 16", "slots: none")
+	eventually(t, "the refusal is counted", func() bool { return value(t, scrape(t, url), failures) == 1 })
+	d.edit(t, "slots: none", "slots: 16")
+	d.edit(t, "daily_usd: 100", "daily_usd: 90")
+	eventually(t, "the change is shown", func() bool { return value(t, scrape(t, url), loaded) > value(t, before, loaded) })
+	assert.InDelta(t, 1, value(t, scrape(t, url), failures), 0)
+}

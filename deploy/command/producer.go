@@ -17,6 +17,7 @@ import (
 	"github.com/forebay-queue/forebay/producer/files"
 	"github.com/forebay-queue/forebay/producer/httpapi"
 	"github.com/forebay-queue/forebay/producer/inbox"
+	"github.com/forebay-queue/forebay/tasks/fleet"
 	"github.com/forebay-queue/forebay/tasks/metrics"
 )
 
@@ -39,7 +40,9 @@ or SIGTERM takes nothing new, has those who wait answered with what stands, and 
 ends the process at once. Any number of producers may run.
 
 It asks for an API key; ` + "`forebay keys create`" + ` makes them. While there is none, it listens on loopback only, and serves this
-machine without. Asynq's console stands at /monitor, for operators.`,
+machine without. Asynq's console stands at /monitor, for operators.
+
+` + reloadNote,
 		Example: `  forebay producer
   forebay producer --listen 127.0.0.1:9000
   forebay producer --listen off                 # the inbox and batches alone`,
@@ -61,8 +64,8 @@ machine without. Asynq's console stands at /monitor, for operators.`,
 			if err != nil {
 				return err
 			}
-			if stream != "" {
-				s.file.Inbox.Enabled = stream
+			if stream == "" {
+				stream = s.file.Inbox.Enabled
 			}
 			if listen == "" {
 				listen = s.file.HTTP.Listen
@@ -70,7 +73,7 @@ machine without. Asynq's console stands at /monitor, for operators.`,
 					return fmt.Errorf("%s: http.listen: %w; or give another with --listen", s.path, err)
 				}
 			}
-			return runProducer(cmd, s, listen)
+			return runProducer(cmd, s, listen, stream == config.On)
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "", "`address` of the HTTP interface; port 0 takes a free one, off none\n(default: the configuration's http.listen, 127.0.0.1:8080)")
@@ -83,11 +86,12 @@ machine without. Asynq's console stands at /monitor, for operators.`,
 // has ended.
 type part func(ctx context.Context) error
 
-func runProducer(cmd *cobra.Command, s *settings, listen string) error {
-	if listen == httpapi.ListenOff && s.file.Inbox.Enabled == config.Off && s.file.Batches.Enabled == config.Off {
+func runProducer(cmd *cobra.Command, s *settings, listen string, inboxOn bool) error {
+	if listen == httpapi.ListenOff && !inboxOn && s.file.Batches.Enabled == config.Off {
 		return errors.New("there is nothing to do: the HTTP interface, the inbox and the work on batches are off; give an address with --listen, or --inbox on")
 	}
 	log := newLog(cmd, s.file.Log)
+	live := newLive(cmd, s.path, s.file, fleet.Producer, log)
 	sealer, err := s.sealer()
 	if err != nil {
 		return err
@@ -96,7 +100,7 @@ func runProducer(cmd *cobra.Command, s *settings, listen string) error {
 	if err != nil {
 		return err
 	}
-	registry := newRegistry(s.file)
+	registry := newRegistry(live)
 	client, err := s.connectToServe(cmd.Context(), producerConnections, log)
 	if err != nil {
 		return err
@@ -121,24 +125,29 @@ func runProducer(cmd *cobra.Command, s *settings, listen string) error {
 	defer func() { _ = kept.Close() }() // what is written is written by then
 
 	var parts []part
+	setTenants := func(map[string]httpapi.TenantLimits) {}
 	if s.file.Batches.Enabled == config.On {
-		runner, err := batchrun.New(batchrun.Config{Client: jobs, Files: kept, Catalog: &s.file.Catalog, AtOnce: s.file.Batches.AtOnce, Log: log})
+		runner, err := batchrun.New(batchrun.Config{Client: jobs, Files: kept, AtOnce: s.file.Batches.AtOnce, Log: log})
 		if err != nil {
 			return err
 		}
 		parts = append(parts, runner.Run)
 	}
 	if listen != httpapi.ListenOff {
-		overHTTP, err := s.serveHTTP(cmd.Context(), client, httpapi.Config{
-			Client: jobs, Metrics: ops.MetricsHandler(registry, log), Files: kept, BatchRetention: s.file.Catalog.Defaults.Retention, Log: log,
-			Status: func(ctx context.Context) (any, error) { return readStatus(ctx, s.deployment(client)) },
+		overHTTP, auth, err := s.serveHTTP(cmd.Context(), client, httpapi.Config{
+			Client: jobs, Metrics: ops.MetricsHandler(registry, log), Files: kept, Log: log,
+			Status: func(ctx context.Context) (any, error) {
+				d := s.deployment(client)
+				d.catalog = jobs.Catalog()
+				return readStatus(ctx, d)
+			},
 		}, listen)
 		if err != nil {
 			return err
 		}
-		parts = append(parts, overHTTP)
+		parts, setTenants = append(parts, overHTTP), auth.SetTenants
 	}
-	if s.file.Inbox.Enabled == config.On {
+	if inboxOn {
 		stream, err := inbox.New(inbox.Config{
 			Redis: client, Client: jobs, Prefix: s.prefix, MaxQueued: s.file.Inbox.MaxQueued,
 			MaxRejected: s.file.Inbox.MaxRejected, Log: log,
@@ -148,6 +157,12 @@ func runProducer(cmd *cobra.Command, s *settings, listen string) error {
 		}
 		parts = append(parts, stream.Run)
 	}
+	member := join(client, s.prefix, fleet.Producer)
+	defer live.watch(cmd.Context(), member, func(file *config.File) error {
+		setTenants(tenantsOf(file))
+		return jobs.Reload(&file.Catalog)
+	})()
+	defer beat(cmd.Context(), member, log)()
 	defer serveOps(probed, ops.Config{Process: "producer", Ready: readyUntil(cmd.Context(), jobs.Ready), Metrics: registry, Log: log})()
 	return runParts(cmd.Context(), log, parts...)
 }

@@ -12,29 +12,29 @@ import (
 	"github.com/forebay-queue/forebay/producer/httpapi"
 )
 
-// serveHTTP takes the address, and returns what serves the HTTP interface there, behind keys.
-func (s *settings) serveHTTP(ctx context.Context, client redis.UniversalClient, api httpapi.Config, address string) (part, error) {
+// serveHTTP takes the address, and returns what serves the HTTP interface there, and the keys behind which it does.
+func (s *settings) serveHTTP(ctx context.Context, client redis.UniversalClient, api httpapi.Config, address string) (part, *httpapi.Auth, error) {
 	secure, err := tlsOf(s.file)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", s.path, err)
+		return nil, nil, fmt.Errorf("%s: %w", s.path, err)
 	}
 	listener, err := httpapi.Listen(ctx, address)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	auth, err := httpapi.NewAuth(ctx, httpapi.AuthConfig{
 		Redis: client, Prefix: s.prefix, Address: listener.Addr().String(), Tenants: tenantsOf(s.file),
 	})
 	if err != nil {
 		_ = listener.Close() // nobody has come
-		return nil, err
+		return nil, nil, err
 	}
 	api.Authenticate = auth.Authenticate
 	handler, err := httpapi.Handler(api)
 	if err != nil {
 		auth.Close()
 		_ = listener.Close() // nobody has come
-		return nil, err
+		return nil, nil, err
 	}
 	server := httpapi.NewServer(handler, api.Log)
 	return func(ctx context.Context) error {
@@ -48,7 +48,7 @@ func (s *settings) serveHTTP(ctx context.Context, client redis.UniversalClient, 
 			return server.Shutdown(ctx)
 		})
 		return group.Wait()
-	}, nil
+	}, auth, nil
 }
 
 // tlsOf is what the HTTP interface of a configuration is served over; nil for no TLS.

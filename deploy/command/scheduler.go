@@ -9,6 +9,7 @@ import (
 	"github.com/forebay-queue/forebay/deploy/config"
 	"github.com/forebay-queue/forebay/deploy/ops"
 	"github.com/forebay-queue/forebay/scheduler"
+	"github.com/forebay-queue/forebay/tasks/fleet"
 	"github.com/forebay-queue/forebay/tasks/metrics"
 )
 
@@ -22,7 +23,9 @@ func newSchedulerCommand() *cobra.Command {
 		Long: `Stand for leader of the deployment, and act while leading, until a signal comes: give the deliveries of dead workers
 to others within 20 s, mend what crashes have left half-written, end jobs that are past their deadline, have the
 endpoints of the configuration probed, and make the jobs of schedules. Without a configuration it does not do the last two. Run two of them, on two machines: one acts, and
-the other takes over within seconds when it dies.`,
+the other takes over within seconds when it dies.
+
+` + reloadNote,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkOpsListen(cmd); err != nil {
@@ -45,6 +48,10 @@ func runScheduler(cmd *cobra.Command, s *settings) error {
 		logging = s.file.Log
 	}
 	log := newLog(cmd, logging)
+	var live *live
+	if s.file != nil {
+		live = newLive(cmd, s.path, s.file, fleet.Scheduler, log)
+	}
 	sealer, err := s.sealer()
 	if err != nil {
 		return err
@@ -53,7 +60,7 @@ func runScheduler(cmd *cobra.Command, s *settings) error {
 	if err != nil {
 		return err
 	}
-	registry := newRegistry(s.file)
+	registry := newRegistry(live)
 	client, err := s.connectToServe(cmd.Context(), schedulerConnections, log)
 	if err != nil {
 		return err
@@ -62,8 +69,7 @@ func runScheduler(cmd *cobra.Command, s *settings) error {
 	client.AddHook(metrics.RedisHook(registry))
 	settings := scheduler.Config{Redis: client, Prefix: s.prefix, Sealer: sealer, Shards: s.shards(), Registerer: registry, Log: log}
 	if s.file != nil {
-		settings.Catalog, settings.HealthInterval = &s.file.Catalog, healthInterval(s.file.Health)
-		settings.Schedules = s.file.Recurring()
+		settings.Plan = planOf(s.file)
 	} else {
 		log.Info().Msg("no endpoint is probed, and no schedule makes jobs: there is no configuration")
 	}
@@ -72,11 +78,19 @@ func runScheduler(cmd *cobra.Command, s *settings) error {
 		return err
 	}
 	log.Info().Str("redis", redisAddress(s.redis)).Str("config", s.path).Msg("connected")
+	member := join(client, s.prefix, fleet.Scheduler)
+	defer live.watch(cmd.Context(), member, func(file *config.File) error { return standing.Reload(planOf(file)) })()
+	defer beat(cmd.Context(), member, log)()
 	defer serveOps(listener, ops.Config{Process: "scheduler", Healthy: standing.Healthy, Ready: standing.Ready, Metrics: registry, Log: log})()
 	if err := standing.Run(cmd.Context()); err != nil {
 		return fmt.Errorf("run the scheduler: %w", err)
 	}
 	return nil
+}
+
+// planOf is what the scheduler takes of a configuration.
+func planOf(file *config.File) scheduler.Plan {
+	return scheduler.Plan{Catalog: &file.Catalog, Schedules: file.Recurring(), HealthInterval: healthInterval(file.Health)}
 }
 
 // healthInterval is the configuration's, as the scheduler takes it.

@@ -4,9 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -20,9 +17,11 @@ import (
 
 // statusReply is what `forebay status --json` prints.
 type statusReply struct {
-	Redis   string           `json:"redis"`
-	Workers []string         `json:"workers"`
-	Queues  []producer.Queue `json:"queues"`
+	Redis   string   `json:"redis"`
+	Workers []string `json:"workers"`
+	// Fleet is all processes, the workers among them.
+	Fleet  fleetStatus      `json:"fleet"`
+	Queues []producer.Queue `json:"queues"`
 	// PausedTaskTypes are those of which no call is begun.
 	PausedTaskTypes []string `json:"paused_task_types"`
 	// Waiting is what open jobs wait for.
@@ -73,9 +72,10 @@ type deployment struct {
 func readStatus(ctx context.Context, d deployment) (statusReply, error) {
 	reply, client, keys := statusReply{Redis: d.redis}, d.client, keyspace.New(d.prefix)
 	var err error
-	if reply.Workers, err = liveWorkers(ctx, client, keys); err != nil {
+	if reply.Fleet, err = readFleet(ctx, client, keys); err != nil {
 		return reply, err
 	}
+	reply.Workers = reply.Fleet.workers()
 	found, err := producer.ReadQueues(ctx, client, keys)
 	if err != nil {
 		return reply, err
@@ -104,20 +104,6 @@ func (s *settings) deployment(client redis.UniversalClient) deployment {
 	return d
 }
 
-// liveWorkers lists the ids of the workers whose liveness keys have not expired.
-func liveWorkers(ctx context.Context, client redis.UniversalClient, keys keyspace.Keyspace) ([]string, error) {
-	found := map[string]bool{} // SCAN may show a key twice
-	scan := client.Scan(ctx, 0, keys.Workers(), 1000).Iterator()
-	for scan.Next(ctx) {
-		found[strings.TrimPrefix(scan.Val(), keys.Worker(""))] = true
-	}
-	if err := scan.Err(); err != nil {
-		return nil, fmt.Errorf("look for workers in Redis: %w", err)
-	}
-	ids := make([]string, 0, len(found))
-	return slices.AppendSeq(ids, maps.Keys(found)), nil
-}
-
 func printStatus(out io.Writer, reply statusReply, now time.Time) error {
 	alive := fmt.Sprintf("%d alive", len(reply.Workers))
 	if len(reply.Workers) == 0 {
@@ -125,6 +111,9 @@ func printStatus(out io.Writer, reply statusReply, now time.Time) error {
 	}
 	fmt.Fprintf(out, "redis    %s\nworkers  %s\n\n", reply.Redis, alive)
 	if err := printQueues(out, reply.Queues, reply.PausedTaskTypes); err != nil {
+		return err
+	}
+	if err := printFleet(out, reply.Fleet, now); err != nil {
 		return err
 	}
 	if err := printWaits(out, reply.Waiting, now); err != nil {

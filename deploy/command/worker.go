@@ -13,6 +13,7 @@ import (
 
 	"github.com/forebay-queue/forebay/deploy/config"
 	"github.com/forebay-queue/forebay/deploy/ops"
+	"github.com/forebay-queue/forebay/tasks/fleet"
 	"github.com/forebay-queue/forebay/tasks/metrics"
 	"github.com/forebay-queue/forebay/worker"
 )
@@ -24,7 +25,9 @@ func newWorkerCommand() *cobra.Command {
 		Short: "Do the jobs of the queues",
 		Long: `Take jobs from the queues and do them, until a signal comes. The first SIGINT or SIGTERM takes nothing new and
 lets the calls that are out finish, for as long as the configuration's drain_timeout says; the second gives them up
-and gives their jobs back to the other workers.`,
+and gives their jobs back to the other workers.
+
+` + reloadNote,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkOpsListen(cmd); err != nil {
@@ -34,13 +37,13 @@ and gives their jobs back to the other workers.`,
 			if err != nil {
 				return err
 			}
-			if cmd.Flags().Changed("slots") {
-				s.file.Worker.Slots = slots
+			if !cmd.Flags().Changed("slots") {
+				slots = s.file.Worker.Slots
 			}
-			if s.file.Worker.Slots < 1 || s.file.Worker.Slots > 10_000 {
+			if slots < 1 || slots > 10_000 {
 				return refuseUsage(cmd, "--slots must be 1 to 10000, got %d", slots)
 			}
-			return runWorker(cmd, s)
+			return runWorker(cmd, s, slots)
 		},
 	}
 	cmd.Flags().IntVar(&slots, "slots", 0, "how many jobs at once (default: the configuration's, 16)")
@@ -48,8 +51,9 @@ and gives their jobs back to the other workers.`,
 	return cmd
 }
 
-func runWorker(cmd *cobra.Command, s *settings) error {
+func runWorker(cmd *cobra.Command, s *settings, slots int) error {
 	log := newLog(cmd, s.file.Log)
+	live := newLive(cmd, s.path, s.file, fleet.Worker, log)
 	if problems := config.Check(s.file); len(problems) > 0 {
 		tellProblems(cmd, problems)
 		return errTold
@@ -62,16 +66,18 @@ func runWorker(cmd *cobra.Command, s *settings) error {
 	if err != nil {
 		return err
 	}
-	registry := newRegistry(s.file)
-	client, err := s.connect(cmd.Context(), worker.Connections(s.file.Worker.Slots, s.file.Catalog.Webhooks.Slots, s.shards()))
+	registry := newRegistry(live)
+	client, err := s.connect(cmd.Context(), worker.Connections(slots, s.file.Catalog.Webhooks.Slots, s.shards()))
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	client.AddHook(metrics.RedisHook(registry))
+	member := join(client, s.prefix, fleet.Worker)
 	w, err := worker.New(worker.Config{
-		Redis: client, Prefix: s.prefix, Sealer: sealer, Catalog: &s.file.Catalog, Slots: s.file.Worker.Slots,
+		Redis: client, Prefix: s.prefix, Sealer: sealer, Catalog: &s.file.Catalog, Slots: slots,
 		Shards: s.shards(), DrainTimeout: s.file.Worker.DrainTimeout, Version: buildVersion().Version, Registerer: registry, Log: log,
+		Member: member,
 	})
 	if err != nil {
 		return err
@@ -80,6 +86,7 @@ func runWorker(cmd *cobra.Command, s *settings) error {
 		Msg("connected")
 	defer serveOps(listener, ops.Config{Process: "worker", Healthy: w.Healthy, Ready: w.Ready, Metrics: registry, Log: log})()
 	defer secondSignal(cmd.Context(), w, log)()
+	defer live.watch(cmd.Context(), member, func(file *config.File) error { return w.Reload(&file.Catalog) })()
 	collectLess()
 	if err := w.Run(cmd.Context()); err != nil {
 		return fmt.Errorf("run the worker: %w", err)

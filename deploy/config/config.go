@@ -3,6 +3,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"time"
 
 	"github.com/forebay-queue/forebay/tasks/catalog"
@@ -39,6 +40,7 @@ type File struct {
 	Catalog   catalog.Catalog `yaml:",inline"`
 
 	name      string
+	digest    [sha256.Size]byte
 	places    places
 	recurring []schedules.Schedule
 }
@@ -88,6 +90,9 @@ type Schedule struct {
 	// Job is what is made, as docs/jobs.md describes it, without id, run_at and deadline.
 	Job map[string]any `yaml:"job"`
 }
+
+// Digest is that of the text that was read.
+func (f *File) Digest() [sha256.Size]byte { return f.digest }
 
 // Recurring are the schedules of the file.
 func (f *File) Recurring() []schedules.Schedule { return f.recurring }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,7 +35,7 @@ func Load(path string) (*File, error) {
 // Parse reads and checks the text of a file; name is what problems call it. It fills in every default. Secrets are
 // not looked for: see Check. The error is a *ParseError that holds all problems found, each with line and column.
 func Parse(name string, data []byte) (*File, error) {
-	file := &File{name: name, places: places{}}
+	file := &File{name: name, digest: sha256.Sum256(data), places: places{}}
 	body, err := file.parseYAML(data)
 	if err != nil {
 		return nil, err

@@ -14,7 +14,7 @@ type Reloads struct {
 	loaded   prometheus.Gauge
 }
 
-// NewReloads registers the series.
+// NewReloads registers the series; registerer may be nil.
 func NewReloads(registerer prometheus.Registerer) *Reloads {
 	return &Reloads{
 		failures: metrics.Register(registerer, prometheus.NewCounter(prometheus.CounterOpts{
@@ -26,8 +26,8 @@ func NewReloads(registerer prometheus.Registerer) *Reloads {
 	}
 }
 
-// Loaded says that the process works by a configuration that was loaded now.
-func (r *Reloads) Loaded() { r.loaded.Set(float64(time.Now().UnixMilli()) / 1000) }
+// Loaded says when the configuration was loaded that the process works by.
+func (r *Reloads) Loaded(at time.Time) { r.loaded.Set(float64(at.UnixMilli()) / 1000) }
 
 // Failed says that a configuration was refused.
 func (r *Reloads) Failed() { r.failures.Inc() }

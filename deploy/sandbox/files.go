@@ -27,7 +27,7 @@ func (s *Sandbox) startFiles(context.Context) error {
 		return nil
 	}
 	runner, err := batchrun.New(batchrun.Config{
-		Client: s.Client, Files: s.files, Catalog: s.Catalog, AtOnce: s.config.BatchesAtOnce, Log: s.config.Log,
+		Client: s.Client, Files: s.files, AtOnce: s.config.BatchesAtOnce, Log: s.config.Log,
 	})
 	if err != nil {
 		return fmt.Errorf("start the work on batches: %w", err)

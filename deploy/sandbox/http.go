@@ -64,7 +64,7 @@ func (s *Sandbox) serveHTTP(context.Context) error {
 	if s.listener == nil {
 		return nil
 	}
-	settings := httpapi.Config{Client: s.Client, Files: s.files, BatchRetention: s.Catalog.Defaults.Retention, Log: s.config.Log, Authenticate: s.auth.Authenticate}
+	settings := httpapi.Config{Client: s.Client, Files: s.files, Log: s.config.Log, Authenticate: s.auth.Authenticate}
 	if s.config.Status != nil {
 		settings.Status = func(ctx context.Context) (any, error) { return s.config.Status(ctx, s) }
 	}

@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -24,6 +25,7 @@ import (
 	"github.com/forebay-queue/forebay/producer/inbox"
 	"github.com/forebay-queue/forebay/scheduler"
 	"github.com/forebay-queue/forebay/tasks/catalog"
+	"github.com/forebay-queue/forebay/tasks/fleet"
 	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/metrics"
@@ -99,6 +101,10 @@ type Config struct {
 	// BatchesOff leaves batches to others. BatchesAtOnce is that of batchrun.Config.
 	BatchesOff    bool
 	BatchesAtOnce int
+	// Kind is what the first worker is in the fleet. Defaults to a worker.
+	Kind fleet.Kind
+	// Version is that of the program. Defaults to none.
+	Version string
 	// Log takes the lines of the workers. The zero value discards them.
 	Log zerolog.Logger
 }
@@ -141,8 +147,10 @@ type Sandbox struct {
 	RedisURL string
 	// Durable tells that Redis keeps everything in Config.Data.
 	Durable bool
-	// Catalog is what the workers work by.
+	// Catalog is what the deployment began with; what holds is Client.Catalog.
 	Catalog *catalog.Catalog
+	// Member is the first worker's in the fleet.
+	Member *fleet.Member
 	// Simulator is the provider behind the simulated endpoints, SimulatorURL its address; nil and empty where the
 	// Catalog was given.
 	Simulator    *simulator.Simulator
@@ -156,12 +164,13 @@ type Sandbox struct {
 	// File is a forebay.yaml by which other processes take part in this deployment; nil where the Catalog was given.
 	File []byte
 
-	config   Config
-	listener net.Listener // of HTTPURL
-	auth     *httpapi.Auth
-	gate     *gate.Gate
-	files    *files.Store
-	closers  []func(context.Context) error // called from the last to the first
+	config    Config
+	listener  net.Listener // of HTTPURL
+	auth      *httpapi.Auth
+	gate      *gate.Gate
+	scheduler *scheduler.Scheduler
+	files     *files.Store
+	closers   []func(context.Context) error // called from the last to the first
 
 	failed    chan error
 	closeOnce sync.Once
@@ -193,6 +202,20 @@ func Start(ctx context.Context, config Config) (*Sandbox, error) {
 
 // Failed tells when a server of the deployment has ended by itself, and why.
 func (s *Sandbox) Failed() <-chan error { return s.failed }
+
+// Reload has everything work by another catalog, other limits of tenants and another plan of the scheduler, as far as it
+// begins from now on. What was simulated stays, and is only called where the catalog has it.
+func (s *Sandbox) Reload(plan scheduler.Plan, tenants map[string]httpapi.TenantLimits) error {
+	for _, w := range s.Workers {
+		if err := w.Reload(plan.Catalog); err != nil {
+			return err
+		}
+	}
+	if s.auth != nil {
+		s.auth.SetTenants(tenants)
+	}
+	return errors.Join(s.scheduler.Reload(plan), s.Client.Reload(plan.Catalog))
+}
 
 // Close ends everything that Start began, the last first. Calls that are out may finish until the context ends, or
 // for the DrainTimeout; what still runs then is given up and given back. It may be called again.
@@ -278,10 +301,14 @@ func (s *Sandbox) countRedis(context.Context) error {
 // startWorkers starts the workers. They end together, so that the slowest call bounds the drain.
 func (s *Sandbox) startWorkers(ctx context.Context) error {
 	s.onClose(s.stopWorkers)
-	for range s.config.Workers {
+	for i := range s.config.Workers {
+		member := fleet.Join(s.Redis, keyspace.New(s.config.Prefix), fleet.Process{Kind: cmp.Or(s.config.Kind, fleet.Worker), Version: s.config.Version})
+		if i == 0 {
+			s.Member = member
+		}
 		w, err := worker.New(worker.Config{
 			Redis: s.Redis, Prefix: s.config.Prefix, Sealer: s.config.Sealer, Catalog: s.Catalog, Slots: s.config.Slots,
-			Shards: s.config.Shards, DrainTimeout: s.config.DrainTimeout, Log: s.config.Log, Registerer: s.registerer(),
+			Shards: s.config.Shards, DrainTimeout: s.config.DrainTimeout, Version: s.config.Version, Member: member, Log: s.config.Log, Registerer: s.registerer(),
 		})
 		if err != nil {
 			return fmt.Errorf("start a worker: %w", err)
@@ -297,12 +324,13 @@ func (s *Sandbox) startWorkers(ctx context.Context) error {
 // startScheduler starts what mends the queues and has the endpoints probed.
 func (s *Sandbox) startScheduler(ctx context.Context) error {
 	standing, err := scheduler.New(scheduler.Config{
-		Redis: s.Redis, Prefix: s.config.Prefix, Sealer: s.config.Sealer, Catalog: s.Catalog, HealthInterval: s.config.HealthInterval,
-		Shards: s.config.Shards, Schedules: s.config.Schedules, Log: s.config.Log, Registerer: s.registerer(),
+		Redis: s.Redis, Prefix: s.config.Prefix, Sealer: s.config.Sealer, Shards: s.config.Shards, Log: s.config.Log, Registerer: s.registerer(),
+		Plan: scheduler.Plan{Catalog: s.Catalog, HealthInterval: s.config.HealthInterval, Schedules: s.config.Schedules},
 	})
 	if err != nil {
 		return fmt.Errorf("start the scheduler: %w", err)
 	}
+	s.scheduler = standing
 	s.onClose(func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownScheduler)
 		defer cancel()

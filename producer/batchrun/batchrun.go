@@ -20,7 +20,6 @@ import (
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/producer/files"
 	"github.com/forebay-queue/forebay/tasks/batches"
-	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/metrics"
 )
 
@@ -42,8 +41,6 @@ type Config struct {
 	// Client enqueues and reads jobs, Files keeps files. Required.
 	Client *producer.Client
 	Files  *files.Store
-	// Catalog is the Client's. Required.
-	Catalog *catalog.Catalog
 	// Look is how often the Runner looks for something to do. Defaults to 1s.
 	Look time.Duration
 	// AtOnce is how many batches it works on at a time. Those that only wait for their jobs do not count. Defaults to 4.
@@ -71,8 +68,8 @@ type rest struct {
 
 // New returns a Runner. It does nothing yet: see Run.
 func New(config Config) (*Runner, error) {
-	if config.Client == nil || config.Files == nil || config.Catalog == nil {
-		return nil, errors.New("batches: Config.Client, Config.Files or Config.Catalog is missing")
+	if config.Client == nil || config.Files == nil {
+		return nil, errors.New("batches: Config.Client or Config.Files is missing")
 	}
 	if config.Look == 0 {
 		config.Look = defaultLook

@@ -76,7 +76,7 @@ func embedded(t testing.TB) bundle {
 // run starts a Runner; it ends with the returned function, or the test.
 func (b bundle) run() (stop func()) {
 	b.t.Helper()
-	runner, err := batchrun.New(batchrun.Config{Client: b.client, Files: b.files, Catalog: b.catalog, Look: 10 * time.Millisecond, Log: zerolog.New(zerolog.NewTestWriter(b.t))})
+	runner, err := batchrun.New(batchrun.Config{Client: b.client, Files: b.files, Look: 10 * time.Millisecond, Log: zerolog.New(zerolog.NewTestWriter(b.t))})
 	require.NoError(b.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

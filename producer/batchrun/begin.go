@@ -153,7 +153,7 @@ func (e *enqueuing) jobs(ctx context.Context, stop context.CancelCauseFunc) iter
 			if number < e.checked {
 				continue
 			}
-			job, err := openai.JobOf(e.batch.Endpoint, line.Body, e.config.Catalog)
+			job, err := openai.JobOf(e.batch.Endpoint, line.Body, e.config.Client.Catalog())
 			job = e.member(job, number)
 			if err != nil {
 				if err := e.refuse(ctx, job, err); err != nil {

@@ -199,9 +199,10 @@ func (w *writing) gone(id, lineID string, asked batchlines.Line, state batches.S
 
 // refusal is the response to a request that was refused, and whose record has expired: it is refused again.
 func (w *writing) refusal(id string, asked batchlines.Line) *batchlines.Response {
-	job, err := openai.JobOf(w.batch.Endpoint, asked.Body, w.config.Catalog)
+	known := w.config.Client.Catalog()
+	job, err := openai.JobOf(w.batch.Endpoint, asked.Body, known)
 	if err == nil {
-		_, err = w.config.Catalog.Prepare(job, time.Now())
+		_, err = known.Prepare(job, time.Now())
 	}
 	refusal := openai.Refusal(err)
 	if refusal == nil {

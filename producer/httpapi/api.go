@@ -54,8 +54,6 @@ type Config struct {
 	Metrics http.Handler
 	// Files keeps the files of batches. Defaults to none, and no addresses of files and batches.
 	Files *files.Store
-	// BatchRetention is how long the records of a batch's jobs are kept once its files are written. Defaults to 24h.
-	BatchRetention time.Duration
 	// Heartbeat is how often a stream of events that has nothing to tell says so, and Reread how often it looks for
 	// changes that are not published. Default to 15s and 5s.
 	Heartbeat, Reread time.Duration
@@ -69,9 +67,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Authenticate == nil {
 		c.Authenticate = everybodyOperates
-	}
-	if c.BatchRetention == 0 {
-		c.BatchRetention = 24 * time.Hour
 	}
 	if c.Heartbeat == 0 {
 		c.Heartbeat = 15 * time.Second

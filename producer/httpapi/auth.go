@@ -36,7 +36,7 @@ type Auth struct {
 	loopback bool
 	sessions sessions
 	tries    *tries
-	meter    meter
+	meter    *meter
 	jobs     *jobstore.Store
 	monitor  http.Handler
 }
@@ -56,8 +56,9 @@ func NewAuth(ctx context.Context, config AuthConfig) (*Auth, error) {
 	a := &Auth{
 		loopback: isLoopback(config.Address), tries: newTries(), jobs: jobs,
 		sessions: sessions{client: config.Redis, keys: keys},
-		meter:    meter{client: config.Redis, keys: keys, limits: config.Tenants},
+		meter:    &meter{client: config.Redis, keys: keys},
 	}
+	a.SetTenants(config.Tenants)
 	if a.monitor, err = newMonitor(config.Redis, jobs); err != nil {
 		return nil, err
 	}
@@ -71,6 +72,9 @@ func NewAuth(ctx context.Context, config AuthConfig) (*Auth, error) {
 	}
 	return a, nil
 }
+
+// SetTenants has other limits hold of tenants' requests from now on.
+func (a *Auth) SetTenants(limits map[string]TenantLimits) { a.meter.limits.Store(&limits) }
 
 // Close forgets the keys: nobody is let in any more.
 func (a *Auth) Close() {

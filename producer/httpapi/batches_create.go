@@ -81,15 +81,16 @@ func (a *API) createBatch(ctx context.Context, input *createBatchInput) (*batchO
 	if file.Tenant != tenant { // an operator's: whose file it is, theirs is the batch
 		tenant = file.Tenant
 	}
-	if err := checkBatchWebhook(a.client.Catalog(), tenant, asked.Webhook); err != nil {
+	known := a.client.Catalog()
+	if err := checkBatchWebhook(known, tenant, asked.Webhook); err != nil {
 		return nil, err
 	}
 	now := time.Now()
 	batch := batches.Batch{
 		ID: batches.NewID(), Tenant: tenant, Name: file.Filename, Kind: batches.KindFile, Status: batches.StatusValidating,
 		Endpoint: asked.Endpoint, CompletionWindow: completionWindow, InputFileID: file.ID, Metadata: asked.Metadata,
-		Retention: a.config.BatchRetention, CreatedAt: now, Deadline: now.Add(windowOfBatches),
-		Webhooks: a.client.Catalog().BatchWebhooks(tenant, asked.Webhook),
+		Retention: known.Defaults.Retention, CreatedAt: now, Deadline: now.Add(windowOfBatches),
+		Webhooks: known.BatchWebhooks(tenant, asked.Webhook),
 	}
 	if asked.OutputExpiresAfter != nil {
 		batch.OutputExpiresAfter = time.Duration(asked.OutputExpiresAfter.Seconds) * time.Second

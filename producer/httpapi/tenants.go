@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -39,7 +40,7 @@ var takeScript = redis.NewScript(takeSource)
 type meter struct {
 	client redis.UniversalClient
 	keys   keyspace.Keyspace
-	limits map[string]TenantLimits
+	limits atomic.Pointer[map[string]TenantLimits]
 }
 
 // taken is what came of taking.
@@ -50,7 +51,7 @@ type taken struct {
 	reset, wait time.Duration
 }
 
-func (m meter) take(ctx context.Context, tenant, what string, limit, asked int) (taken, error) {
+func (m *meter) take(ctx context.Context, tenant, what string, limit, asked int) (taken, error) {
 	ctx, cancel := context.WithTimeout(ctx, takeWithin)
 	defer cancel()
 	reply, err := takeScript.Run(ctx, m.client, []string{m.keys.TenantTaken(tenant, what)}, limit, asked).Int64Slice()
@@ -70,16 +71,18 @@ type jobMeterKey struct{}
 
 // jobMeter counts the jobs of one request.
 type jobMeter struct {
-	meter  meter
+	meter  *meter
 	tenant string
+	// limit is that of its jobs.
+	limit  int
 	header http.Header
 }
 
 // admit counts a request, and gives its context what counts its jobs.
-func (m meter) admit(ctx context.Context, header http.Header, tenant string) (context.Context, *apiError) {
-	limits := m.limits[tenant]
+func (m *meter) admit(ctx context.Context, header http.Header, tenant string) (context.Context, *apiError) {
+	limits := (*m.limits.Load())[tenant]
 	if limits.JobsPerMinute > 0 {
-		ctx = context.WithValue(ctx, jobMeterKey{}, jobMeter{m, tenant, header})
+		ctx = context.WithValue(ctx, jobMeterKey{}, jobMeter{m, tenant, limits.JobsPerMinute, header})
 	}
 	return ctx, m.charge(ctx, header, tenant, ofRequests, limits.RequestsPerMinute, 1)
 }
@@ -90,15 +93,14 @@ func takeJobs(ctx context.Context, jobs int) error {
 	if !found || jobs == 0 {
 		return nil
 	}
-	limit := counted.meter.limits[counted.tenant].JobsPerMinute
-	if problem := counted.meter.charge(ctx, counted.header, counted.tenant, ofJobs, limit, jobs); problem != nil {
+	if problem := counted.meter.charge(ctx, counted.header, counted.tenant, ofJobs, counted.limit, jobs); problem != nil {
 		return problem
 	}
 	return nil
 }
 
 // charge takes, says in OpenAI's headers what is left, and refuses what passes the limit.
-func (m meter) charge(ctx context.Context, header http.Header, tenant, what string, limit, asked int) *apiError {
+func (m *meter) charge(ctx context.Context, header http.Header, tenant, what string, limit, asked int) *apiError {
 	if limit == 0 {
 		return nil
 	}

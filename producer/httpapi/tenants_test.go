@@ -79,6 +79,13 @@ func TestTenantLimits(t *testing.T) {
 		require.Equal(t, 200, d.ask("POST", "/v1/jobs", "operator", jobsOf(20)).Code)
 		require.Equal(t, 200, d.ask("POST", "/v1/jobs", "default", jobsOf(20)).Code)
 		require.Equal(t, 200, d.ask("GET", "/healthz", "acme", "").Code)
+
+		// Other limits hold at once, of what was taken before, too.
+		require.Equal(t, 429, d.ask("GET", "/v1/jobs/x", "acme", "").Code)
+		d.auth.SetTenants(map[string]httpapi.TenantLimits{"acme": {RequestsPerMinute: 20}, "other": {JobsPerMinute: 1}})
+		answer = d.ask("GET", "/v1/jobs/x", "acme", "")
+		require.Equal(t, 404, answer.Code)
+		require.Equal(t, "20", answer.Header().Get("x-ratelimit-limit-requests"))
 		keys := client.Keys(t.Context(), "forebay:{tenant:*").Val()
 		slices.Sort(keys)
 		require.Equal(t, []string{"forebay:{tenant:acme}:jobs", "forebay:{tenant:acme}:requests", "forebay:{tenant:other}:jobs"}, keys,

@@ -162,6 +162,9 @@ func (n *Inbox) record(ctx context.Context, r *refusal) error {
 		}
 		job := r.job
 		job.ID = id
+		if known := n.client.Catalog(); known != nil { // the client may have another by now
+			n.store.SetReplies(jobstore.Replies(known.ReplyStreams))
+		}
 		written, err := n.store.Refuse(ctx, jobstore.Refusal{
 			What: "entry " + r.entry.id + " of the inbox", Job: job, Failure: r.failure(),
 		})

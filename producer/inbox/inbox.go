@@ -132,11 +132,9 @@ func New(config Config) (*Inbox, error) {
 		return nil, err
 	}
 	config = config.withDefaults()
-	stores := jobstore.Config{Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Client.Sealer(), Shards: config.Client.Shards()}
-	if known := config.Client.Catalog(); known != nil {
-		stores.Replies = jobstore.Replies(known.ReplyStreams)
-	}
-	store, err := jobstore.New(stores)
+	store, err := jobstore.New(jobstore.Config{
+		Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Client.Sealer(), Shards: config.Client.Shards(),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("inbox: %w", err)
 	}

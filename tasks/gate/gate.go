@@ -69,14 +69,21 @@ type Gate struct {
 
 	admissions *gather.Group[Route, Ask, Admission]
 	reports    *gather.Group[Route, Outcome, Transition]
-	permits    waiters
+	permits    *waiters
 }
 
 // New returns the gate to the state under keys. The client may be a *redis.Client, a *redis.ClusterClient or a
 // *redis.AutoPipeliner. Of the catalog it takes the limits and the settings of the breakers, of which a zero field means
 // its documented default.
 func New(client redis.UniversalClient, keys keyspace.Keyspace, c *catalog.Catalog) *Gate {
-	g := &Gate{client: client, keys: keys, catalog: c, settings: c.Breaker.WithDefaults()}
+	return newGate(client, keys, c, &waiters{})
+}
+
+// With returns the same gate by another catalog. Those who wait here for permits stay in one line with those of it.
+func (g *Gate) With(c *catalog.Catalog) *Gate { return newGate(g.client, g.keys, c, g.permits) }
+
+func newGate(client redis.UniversalClient, keys keyspace.Keyspace, c *catalog.Catalog, permits *waiters) *Gate {
+	g := &Gate{client: client, keys: keys, catalog: c, settings: c.Breaker.WithDefaults(), permits: permits}
 	g.admissions = gather.New(mostTogether, func(route Route, asks []Ask) ([]Admission, error) {
 		return g.admitAll(context.Background(), route, asks)
 	})

@@ -127,7 +127,7 @@ func TestOrphans(t *testing.T) {
 	onBoth(t, func(b bundle) {
 		t := b.t
 		id, attempt := b.calling(t)
-		require.NoError(t, b.Heartbeat(t.Context(), "w1", time.Minute))
+		require.NoError(t, b.client.Set(t.Context(), b.Keys().Worker("w1"), "", time.Minute).Err())
 		record, err := b.Start(t.Context(), id, Delivery{ID: "d2", Worker: "w2", Run: 1})
 		require.NoError(t, err)
 
@@ -136,7 +136,7 @@ func TestOrphans(t *testing.T) {
 		require.Equal(t, toMilliseconds(attempt.CallDeadline).Add(openMargin), until, "w1 lives: its call may still be answered")
 		require.Len(t, record.Open("d2"), 1)
 
-		require.NoError(t, b.Farewell(t.Context(), "w1"))
+		require.NoError(t, b.client.Del(t.Context(), b.Keys().Worker("w1")).Err())
 		for range 2 {
 			until, err = b.CloseOrphans(t.Context(), record, "d2")
 			require.NoError(t, err)
@@ -176,7 +176,7 @@ func TestAnOpenAttemptEndsWithItsDeadline(t *testing.T) {
 		attempt.CallDeadline = time.Now().Add(-6 * time.Second)
 		_, err := b.Begin(t.Context(), id, 1, attempt)
 		require.NoError(t, err)
-		require.NoError(t, b.Heartbeat(t.Context(), "w1", time.Minute))
+		require.NoError(t, b.client.Set(t.Context(), b.Keys().Worker("w1"), "", time.Minute).Err())
 		record, err := b.Start(t.Context(), id, Delivery{ID: "d2", Worker: "w2", Run: 1})
 		require.NoError(t, err)
 		until, err := b.CloseOrphans(t.Context(), record, "d2")

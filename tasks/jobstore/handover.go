@@ -103,16 +103,17 @@ func (s *Store) reply(ctx context.Context, record *Record) error {
 	if err != nil {
 		return err
 	}
+	kept := s.replies.Load()
 	stream := s.keys.Reply(record.Tenant, record.Job.ReplyStream)
 	pipe := s.redis.Pipeline()
 	pipe.XAdd(ctx, &redis.XAddArgs{
-		Stream: stream, MaxLen: int64(s.replies.MaxLen), Approx: true,
+		Stream: stream, MaxLen: int64(kept.MaxLen), Approx: true,
 		Values: []any{"id", record.ID, "run", record.Run, "status", string(record.Status), "result", result},
 	})
-	oldest := time.Now().Add(-s.replies.MaxAge).UnixMilli()
+	oldest := time.Now().Add(-kept.MaxAge).UnixMilli()
 	pipe.XTrimMinIDApprox(ctx, stream, strconv.FormatInt(oldest, 10), 0)
 	// A stream that nobody writes to any more goes with its last entry.
-	pipe.PExpire(ctx, stream, s.replies.MaxAge)
+	pipe.PExpire(ctx, stream, kept.MaxAge)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("put the result of job %s into the stream %s: %w", record.ID, stream, err)
 	}

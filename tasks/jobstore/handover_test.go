@@ -244,7 +244,7 @@ func TestReplyStreamsAreTrimmed(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(b bundle) {
 		t, ctx := b.t, b.t.Context()
-		b.Store.replies = Replies{MaxLen: 100, MaxAge: time.Hour}
+		b.SetReplies(Replies{MaxLen: 100, MaxAge: time.Hour})
 		stream := b.Keys().Reply("default", "mine")
 		hour := time.Now().Add(-2 * time.Hour).UnixMilli()
 		for range 300 {

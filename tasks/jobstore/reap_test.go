@@ -102,7 +102,7 @@ func TestSurvey(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, glances)
 
-		require.NoError(t, b.Heartbeat(t.Context(), "w1", time.Minute))
+		require.NoError(t, b.client.Set(t.Context(), b.Keys().Worker("w1"), "", time.Minute).Err())
 		alive, err := b.WorkersAlive(t.Context(), []string{"w1", "w2", "w1", ""})
 		require.NoError(t, err)
 		require.Equal(t, map[string]bool{"w1": true, "w2": false}, alive)

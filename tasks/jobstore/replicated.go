@@ -22,7 +22,7 @@ type Replication struct {
 	Timeout time.Duration
 }
 
-// ErrUnreplicated: fewer replicas than asked for are known to have the job. It may be lost when its master is.
+// ErrUnreplicated tells that fewer replicas than asked for are known to have the job. It may be lost when its master is.
 var ErrUnreplicated = errors.New("too few replicas have it")
 
 const (

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 
@@ -54,7 +55,7 @@ type Store struct {
 	trips    *trips
 	batches  *batches.Store
 	webhooks *webhooks.Store
-	replies  Replies
+	replies  atomic.Pointer[Replies]
 	ended    func(job tasks.Job, status tasks.Status, result tasks.Result)
 
 	sealing sync.Mutex
@@ -83,9 +84,7 @@ func New(config Config) (*Store, error) {
 	if config.Ended == nil {
 		config.Ended = func(tasks.Job, tasks.Status, tasks.Result) {}
 	}
-	config.Replies.MaxLen = cmp.Or(config.Replies.MaxLen, defaultReplies)
-	config.Replies.MaxAge = cmp.Or(config.Replies.MaxAge, defaultReplyAge)
-	return &Store{
+	s := &Store{
 		redis: config.Redis, pipe: config.Pipe,
 		keys: keyspace.New(config.Prefix), shards: config.Shards,
 		hub: newHub(config.Redis, keyspace.New(config.Prefix).Silence()),
@@ -93,8 +92,17 @@ func New(config Config) (*Store, error) {
 		sealer:  config.Sealer,
 		barrier: newBarrier(config.Redis, config.Replication),
 		trips:   newTrips(config.Redis),
-		batches: members, webhooks: hooks, replies: config.Replies, ended: config.Ended,
-	}, nil
+		batches: members, webhooks: hooks, ended: config.Ended,
+	}
+	s.SetReplies(config.Replies)
+	return s, nil
+}
+
+// SetReplies says anew how long results stay in reply streams.
+func (s *Store) SetReplies(replies Replies) {
+	replies.MaxLen = cmp.Or(replies.MaxLen, defaultReplies)
+	replies.MaxAge = cmp.Or(replies.MaxAge, defaultReplyAge)
+	s.replies.Store(&replies)
 }
 
 // Keys are the keys of the Store's deployment.

@@ -194,11 +194,14 @@ func IndexShard(id string) int {
 // CursorSecret is the string, 32 random bytes, that the cursors of tenants' lists are sealed with.
 func (k Keyspace) CursorSecret() string { return k.prefix + "cursor:secret" }
 
-// Worker is the liveness key of a worker process: it exists while the process lives.
+// Worker is the liveness key of a process that does jobs: a string of JSON, which exists while the process lives.
 func (k Keyspace) Worker(id string) string { return k.prefix + "workers:" + id }
 
-// Workers is the pattern that finds the liveness keys of all workers.
-func (k Keyspace) Workers() string { return k.prefix + "workers:*" }
+// Process is the same of every other process.
+func (k Keyspace) Process(id string) string { return k.prefix + "processes:" + id }
+
+// Fleet is the kinds of all processes by their ids, and of some that have died: a hash.
+func (k Keyspace) Fleet() string { return k.prefix + "fleet" }
 
 // Leader is the lease of the leader, with its term: a hash.
 func (k Keyspace) Leader() string { return k.prefix + "leader" }

@@ -29,11 +29,12 @@ const (
 	tellEvery = time.Minute
 )
 
-// Config configures Gauges. Catalog and Log may be zero: without a catalog there are no endpoints and no budget.
+// Config configures Gauges. Log may be zero.
 type Config struct {
-	Redis   redis.UniversalClient
-	Store   *jobstore.Store
-	Catalog *catalog.Catalog
+	Redis redis.UniversalClient
+	Store *jobstore.Store
+	// Catalog is the one that holds; nil for none, and neither endpoints nor budget.
+	Catalog func() *catalog.Catalog
 	// Workers counts the workers that are alive.
 	Workers func(ctx context.Context) (int, error)
 	// Leading tells whether this process leads.
@@ -44,11 +45,13 @@ type Config struct {
 // Gauges is a prometheus.Collector.
 type Gauges struct {
 	config Config
-	gate   *gate.Gate
-	budget *gate.Budget
 	failed prometheus.Counter
 
 	mutex sync.Mutex
+	// gate and budget are by the catalog that was there last; nil without one.
+	catalog *catalog.Catalog
+	gate    *gate.Gate
+	budget  *gate.Budget
 	// read is what was read last, and at is when; told is when the log last heard of a failure.
 	read     []prometheus.Metric
 	at, told time.Time
@@ -56,15 +59,22 @@ type Gauges struct {
 
 // New returns Gauges. They read nothing yet.
 func New(config Config) *Gauges {
-	g := &Gauges{config: config, failed: prometheus.NewCounter(prometheus.CounterOpts{
+	return &Gauges{config: config, failed: prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "forebay_deployment_read_failures_total",
 		Help: "Times that part of how the deployment stands could not be read from Redis, and was left out.",
 	})}
-	if config.Catalog != nil {
-		g.gate = gate.New(config.Redis, config.Store.Keys(), config.Catalog)
-		g.budget = gate.NewBudget(config.Redis, config.Store.Keys(), config.Catalog.Budget)
+}
+
+// follow takes up another catalog.
+func (g *Gauges) follow(holds *catalog.Catalog) {
+	if holds == g.catalog {
+		return
 	}
-	return g
+	g.catalog, g.gate, g.budget = holds, nil, nil
+	if holds != nil {
+		g.gate = gate.New(g.config.Redis, g.config.Store.Keys(), holds)
+		g.budget = gate.NewBudget(g.config.Redis, g.config.Store.Keys(), holds.Budget)
+	}
 }
 
 // Describe implements prometheus.Collector.
@@ -98,6 +108,7 @@ func (g *Gauges) current() []prometheus.Metric {
 	ctx, cancel := context.WithTimeout(context.Background(), readWithin)
 	defer cancel()
 	g.read = nil
+	g.follow(g.config.Catalog())
 	var problems []error
 	for _, part := range []func(context.Context) ([]prometheus.Metric, error){
 		g.queues, g.jobs, g.endpoints, g.budgets, g.workers, g.servers,

@@ -62,8 +62,9 @@ func setup(t *testing.T, client redis.UniversalClient) *kit {
 	t.Cleanup(func() { _ = store.Close() })
 	k := &kit{redis: client, store: store, registry: prometheus.NewPedanticRegistry()}
 	k.leads.Store(true)
+	known := endpoints(t)
 	k.gauges = New(Config{
-		Redis: client, Store: store, Catalog: endpoints(t), Leading: k.leads.Load,
+		Redis: client, Store: store, Catalog: func() *catalog.Catalog { return known }, Leading: k.leads.Load,
 		Workers: func(context.Context) (int, error) { return 3, nil },
 	})
 	require.NoError(t, k.registry.Register(k.gauges))
@@ -138,7 +139,7 @@ func TestHowADeploymentStands(t *testing.T) {
 			require.NoError(t, k.redis.XAdd(ctx, &redis.XAddArgs{Stream: k.store.Keys().Inbox(), Values: []string{"job", "{}"}}).Err())
 			_, err := pauses.New(k.redis, k.store.Keys()).SetQueue(ctx, "bulk", true)
 			require.NoError(t, err)
-			_, err = gate.New(k.redis, k.store.Keys(), k.gauges.config.Catalog).Open(ctx, gate.Endpoint{Account: "a", Name: "near"}, time.Minute)
+			_, err = gate.New(k.redis, k.store.Keys(), k.gauges.catalog).Open(ctx, gate.Endpoint{Account: "a", Name: "near"}, time.Minute)
 			require.NoError(t, err)
 			k.shows(t, `
 				forebay_queue_tasks default pending 2

@@ -125,8 +125,8 @@ func (g *Gauges) endpoints(ctx context.Context) ([]prometheus.Metric, error) {
 		return nil, nil
 	}
 	var asked []gate.Endpoint
-	for _, name := range slices.Sorted(maps.Keys(g.config.Catalog.Endpoints)) {
-		asked = append(asked, gate.Endpoint{Account: g.config.Catalog.Endpoints[name].Account, Name: name})
+	for _, name := range slices.Sorted(maps.Keys(g.catalog.Endpoints)) {
+		asked = append(asked, gate.Endpoint{Account: g.catalog.Endpoints[name].Account, Name: name})
 	}
 	states, err := g.gate.Endpoints(ctx, asked)
 	if err != nil {

@@ -176,7 +176,7 @@ func (b *bench) start(id, worker string) {
 
 func (b *bench) alive(worker string) {
 	b.t.Helper()
-	require.NoError(b.t, b.store.Heartbeat(b.t.Context(), worker, time.Minute))
+	require.NoError(b.t, b.redis.Set(b.t.Context(), b.store.Keys().Worker(worker), "", time.Minute).Err())
 }
 
 func (b *bench) get(id string) *jobstore.Record {
