@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/forebay-queue/forebay/tasks"
@@ -18,6 +19,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/metrics"
 	"github.com/forebay-queue/forebay/tasks/seal"
 	"github.com/forebay-queue/forebay/tasks/servers"
 )
@@ -76,6 +78,9 @@ type Config struct {
 	// Replication is how many replicas must have a job before it is accepted, ErrUnreplicated if they do not within its
 	// Timeout. Defaults to none.
 	Replication Replication
+	// Registerer takes the series that are counted by what the Client is given to: the HTTP API, the inbox, the work on
+	// batches. Defaults to none.
+	Registerer prometheus.Registerer
 }
 
 func (c Config) validate() error {
@@ -108,6 +113,7 @@ type Client struct {
 	inspector   *asynq.Inspector
 	concurrency int
 	meter       *servers.Meter
+	registerer  prometheus.Registerer
 }
 
 // New returns a Client. It sends nothing yet: see Ready.
@@ -122,8 +128,13 @@ func New(config Config) (*Client, error) {
 			config.Concurrency = envelope.MostTogether
 		}
 	}
+	var c *Client
+	ends := metrics.NewEnds(config.Registerer)
 	stores := jobstore.Config{
 		Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer, Shards: config.Shards, Replication: config.Replication,
+		Ended: func(job tasks.Job, status tasks.Status, result tasks.Result) {
+			ends.Ended(c.Catalog(), job, status, result)
+		},
 	}
 	if config.Catalog != nil {
 		stores.Replies = jobstore.Replies(config.Catalog.ReplyStreams)
@@ -132,8 +143,8 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{
-		redis: config.Redis, store: store, concurrency: config.Concurrency,
+	c = &Client{
+		redis: config.Redis, store: store, registerer: config.Registerer, concurrency: config.Concurrency,
 		meter:     servers.NewMeter(config.Redis, cmp.Or(config.MemoryLimit, servers.DefaultLimit)),
 		queue:     asynq.NewClientFromRedisClient(queue),
 		inspector: asynq.NewInspectorFromRedisClient(config.Redis),
@@ -156,6 +167,9 @@ func (c *Client) Reload(to *catalog.Catalog) error {
 	c.catalog.Store(to)
 	return nil
 }
+
+// Registerer takes the series of those who use the Client: Config.Registerer, which may be nil.
+func (c *Client) Registerer() prometheus.Registerer { return c.registerer }
 
 // Redis is where the jobs are kept: Config.Redis.
 func (c *Client) Redis() redis.UniversalClient { return c.redis }

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
@@ -25,9 +26,11 @@ import (
 	"github.com/forebay-queue/forebay/scheduler/internal/leader"
 	"github.com/forebay-queue/forebay/scheduler/internal/reconciler"
 	"github.com/forebay-queue/forebay/scheduler/internal/ticker"
+	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/metrics"
 	"github.com/forebay-queue/forebay/tasks/schedules"
 	"github.com/forebay-queue/forebay/tasks/seal"
 )
@@ -59,6 +62,8 @@ type Config struct {
 	Shards keyspace.Shards
 	// Plan is what Reload changes.
 	Plan
+	// Registerer takes the series that the Scheduler counts and, while it leads, those of the deployment. Defaults to none.
+	Registerer prometheus.Registerer
 	// Log takes a line for every change of the leader and for everything that was mended. The zero value discards them.
 	Log zerolog.Logger
 }
@@ -107,7 +112,7 @@ func (s *Scheduler) health(p Plan, term *leader.Term) *health.Clock {
 // ticker makes the jobs of schedules for one term, as long as the plan holds.
 func (s *Scheduler) ticker(p Plan, term *leader.Term) *ticker.Ticker {
 	return ticker.New(ticker.Config{
-		Redis: s.redis, Store: s.store, Catalog: p.Catalog, Configured: p.Schedules, Term: term, Log: s.log,
+		Redis: s.redis, Store: s.store, Catalog: p.Catalog, Configured: p.Schedules, Term: term, Log: s.log, Registerer: s.registerer,
 	})
 }
 
@@ -119,6 +124,8 @@ type Scheduler struct {
 	store     *jobstore.Store
 	candidate *leader.Candidate
 	shards    keyspace.Shards
+	// registerer may be nil.
+	registerer prometheus.Registerer
 
 	// plan is what it works by until replaced is closed.
 	planning sync.Mutex
@@ -137,7 +144,17 @@ func New(config Config) (*Scheduler, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	stores := jobstore.Config{Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer, Shards: config.Shards}
+	s := &Scheduler{
+		redis: config.Redis, log: config.Log, plan: config.Plan, replaced: make(chan struct{}), shards: config.Shards,
+		registerer: config.Registerer,
+	}
+	ends := metrics.NewEnds(config.Registerer)
+	stores := jobstore.Config{
+		Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer, Shards: config.Shards,
+		Ended: func(job tasks.Job, status tasks.Status, result tasks.Result) {
+			ends.Ended(s.catalog(), job, status, result)
+		},
+	}
 	if config.Catalog != nil {
 		stores.Replies = jobstore.Replies(config.Catalog.ReplyStreams)
 	}
@@ -145,11 +162,8 @@ func New(config Config) (*Scheduler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("scheduler: %w", err)
 	}
-	s := &Scheduler{
-		redis: config.Redis, log: config.Log, store: store, plan: config.Plan, replaced: make(chan struct{}),
-		candidate: leader.New(leader.Config{Redis: config.Redis, Keys: store.Keys(), Log: config.Log}),
-		shards:    config.Shards,
-	}
+	s.store = store
+	s.candidate = leader.New(leader.Config{Redis: config.Redis, Keys: store.Keys(), Log: config.Log})
 	s.running, s.stop = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -173,7 +187,14 @@ func (s *Scheduler) Start(ctx context.Context) error {
 	if err := s.checkClock(ctx); err != nil {
 		return err
 	}
-	s.group.Go(func() { s.candidate.Run(s.running, s.lead) })
+	hide, err := s.showDeployment()
+	if err != nil {
+		return err
+	}
+	s.group.Go(func() {
+		defer hide()
+		s.candidate.Run(s.running, s.lead)
+	})
 	s.log.Info().Msg("scheduler started")
 	return nil
 }
@@ -255,6 +276,13 @@ func (s *Scheduler) Reload(plan Plan) error {
 	close(s.replaced)
 	s.plan, s.replaced = plan, make(chan struct{})
 	return nil
+}
+
+// catalog is that of the plan; nil where it has none.
+func (s *Scheduler) catalog() *catalog.Catalog {
+	s.planning.Lock()
+	defer s.planning.Unlock()
+	return s.plan.Catalog
 }
 
 // deadLetters is what watches them in one term.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
@@ -28,6 +29,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
+	"github.com/forebay-queue/forebay/tasks/metrics"
 	"github.com/forebay-queue/forebay/tasks/redistest"
 	"github.com/forebay-queue/forebay/worker"
 )
@@ -151,7 +153,9 @@ func forebayRound(b *testing.B, client *redis.Client, provider string) round {
 	options.PoolSize = benchSlots + 10
 	workerClient := redis.NewClient(&options)
 	defer func() { _ = workerClient.Close() }()
-	w, err := worker.New(worker.Config{Redis: workerClient, Catalog: cat, Slots: benchSlots, Log: zerolog.Nop()})
+	registry := prometheus.NewRegistry() // as `forebay worker` counts
+	workerClient.AddHook(metrics.RedisHook(registry))
+	w, err := worker.New(worker.Config{Redis: workerClient, Catalog: cat, Slots: benchSlots, Registerer: registry, Log: zerolog.Nop()})
 	require.NoError(b, err)
 	took := measure(b, client)
 	require.NoError(b, w.Start(b.Context()))

@@ -119,6 +119,7 @@ func (w *Worker) heartbeat() {
 			return
 		case <-ticker.C:
 		}
+		w.pulse.beat()
 		ctx, cancel := context.WithTimeout(w.writable, heartbeatInterval)
 		err := w.config.Member.Beat(ctx)
 		cancel()

@@ -28,6 +28,10 @@ const (
 	maxDeaths = 5
 	// redisAwayWait is how soon a job is delivered again that an outage of Redis kept from its call.
 	redisAwayWait = waitInPlace + time.Second
+	// What a job waits for beside what the gate and package paused say.
+	reasonAttemptOpen = "attempt_open"
+	reasonRedisAway   = "redis_away"
+	reasonGivenBack   = "given_back"
 	// orphanPoll is how soon a delivery that waits for another one's open attempt looks again.
 	orphanPoll = 5 * time.Second
 )
@@ -173,7 +177,7 @@ func (d *delivery) closeOrphans(ctx context.Context) (*conclusion, error) {
 	}
 	now := time.Now()
 	return &conclusion{wait: min(until.Sub(now), orphanPoll), waiting: tasks.Waiting{
-		Reason: "attempt_open", Since: now.UTC(), Until: until,
+		Reason: reasonAttemptOpen, Since: now.UTC(), Until: until,
 	}}, nil
 }
 
@@ -225,7 +229,7 @@ func (d *delivery) interrupted(ctx context.Context, err error) *conclusion {
 		// No call was made: that Redis is away costs the job nothing, not even one that may not be repeated.
 		d.worker.log.Warn().Err(err).Str("job", d.job.ID).Msg("Redis is away; the job goes back")
 		now := time.Now().UTC()
-		return &conclusion{wait: redisAwayWait, waiting: tasks.Waiting{Reason: "redis_away", Since: now, Until: now.Add(redisAwayWait)}}
+		return &conclusion{wait: redisAwayWait, waiting: tasks.Waiting{Reason: reasonRedisAway, Since: now, Until: now.Add(redisAwayWait)}}
 	}
 	d.worker.log.Error().Err(err).Str("job", d.job.ID).Msg("delivery failed")
 	end := d.failedDelivery(&tasks.Failure{
@@ -238,7 +242,7 @@ func (d *delivery) interrupted(ctx context.Context, err error) *conclusion {
 // giveBack puts the job back into the queue for another worker, free of charge.
 func (d *delivery) giveBack() *conclusion {
 	now := time.Now().UTC()
-	return &conclusion{waiting: tasks.Waiting{Reason: "given_back", Since: now, Until: now}}
+	return &conclusion{waiting: tasks.Waiting{Reason: reasonGivenBack, Since: now, Until: now}}
 }
 
 // failedDelivery repeats the job after its backoff, or ends it when its retries are spent.

@@ -173,12 +173,14 @@ func (d *delivery) show(ctx context.Context, waiting tasks.Waiting) {
 // awaitPlace waits for the time at which an admitted call may begin. It reports whether it was not cut off.
 func (d *delivery) awaitPlace(ctx context.Context, admission gate.Admission) bool {
 	begins := time.Now().Add(admission.StartIn)
+	d.worker.series.waited(string(admission.Reason))
 	d.show(ctx, waitingFor(admission, admission.StartIn))
 	return d.worker.pauseUnlessDraining(ctx, time.Until(begins))
 }
 
 // sitOut waits in place, for permits in the line of this process. It reports whether it was not cut off.
 func (d *delivery) sitOut(ctx context.Context, end conclusion) bool {
+	d.worker.series.waited(end.waiting.Reason)
 	d.show(ctx, end.waiting)
 	wait := time.Until(end.waiting.Until)
 	if end.refused == nil || end.refused.Reason != gate.ReasonPermits {

@@ -109,7 +109,7 @@ func (d *hookDelivery) unread(ctx context.Context, cause error) error {
 func (d *hookDelivery) work(ctx context.Context) error {
 	r, schedule := d.record, d.plan.catalog.Webhooks.Schedule
 	if out := time.Until(r.OpenUntil); out > 0 {
-		return d.wait(ctx, "attempt_open", out) // of another delivery, which may be alive
+		return d.wait(ctx, reasonAttemptOpen, out) // of another delivery, which may be alive
 	}
 	if state := d.worker.paused.Load(); state != nil && state.Webhooks(r.Shard) {
 		return d.wait(ctx, reasonPaused, pausedWait)
@@ -214,7 +214,7 @@ func (d *hookDelivery) attempt(ctx context.Context, keys []string) error {
 	switch {
 	case errors.Is(err, webhooks.ErrOpen):
 		d.release()
-		return d.wait(ctx, "attempt_open", wait)
+		return d.wait(ctx, reasonAttemptOpen, wait)
 	case errors.Is(err, webhooks.ErrEnded), errors.Is(err, webhooks.ErrStale), errors.Is(err, webhooks.ErrNotFound):
 		d.release()
 		return nil
@@ -236,6 +236,7 @@ func (d *hookDelivery) attempt(ctx context.Context, keys []string) error {
 	if class != hooks.Delivered {
 		attempt.Error = string(class)
 	}
+	d.worker.series.webhookAttempted(class, attempt)
 	backoff, last := d.backoff()
 	return d.settle(attempt, hooks.Next(class, backoff, last, hooks.RetryAfter(answer, time.Now())))
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
@@ -67,6 +68,8 @@ type Config struct {
 	DrainTimeout time.Duration
 	// Dial opens connections to endpoints. Defaults to TCP.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Registerer takes the series that the Worker counts. Defaults to none.
+	Registerer prometheus.Registerer
 	// Version is what webhooks name as their sender's. Defaults to none.
 	Version string
 	// Member is this process in the fleet; the Worker says for it that it lives. Defaults to one of a worker's.
@@ -112,6 +115,7 @@ type Worker struct {
 	inspector *asynq.Inspector
 	log       zerolog.Logger
 	pool      *slots.Pool
+	series    *series
 	// posts are the attempts of webhooks that are out, room is where deliveries wait for one.
 	posts posts
 	room  *hooks.Room
@@ -138,6 +142,7 @@ type Worker struct {
 	stopping   chan struct{}
 	stopOnce   sync.Once
 	started    atomic.Bool
+	pulse      pulse
 	background sync.WaitGroup
 }
 
@@ -157,7 +162,7 @@ func New(config Config) (*Worker, error) {
 	}
 	w := &Worker{
 		id: config.Member.ID(), config: config, redis: config.Redis, log: config.Log,
-		pool: slots.New(config.Slots), stopping: make(chan struct{}),
+		pool: slots.New(config.Slots), series: newSeries(config.Registerer), stopping: make(chan struct{}),
 	}
 	w.alive, w.abort = context.WithCancelCause(context.Background())
 	w.writable, w.seal = context.WithCancel(context.Background())
@@ -180,6 +185,7 @@ func (w *Worker) connect() error {
 	w.store, err = jobstore.New(jobstore.Config{
 		Redis: w.redis, Pipe: pipe, Prefix: w.config.Prefix, Sealer: w.config.Sealer, Shards: w.config.Shards,
 		Replies: jobstore.Replies(w.config.Catalog.ReplyStreams),
+		Ended:   w.ended,
 	})
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
@@ -232,6 +238,8 @@ func (w *Worker) Start(ctx context.Context) error {
 	if err := w.lookAtOrder(ctx); err != nil {
 		return fmt.Errorf("worker: %w", err)
 	}
+	w.series.slots.add(w.pool)
+	w.pulse.beat()
 	w.background.Go(w.heartbeat)
 	w.background.Go(w.listen)
 	if err := w.serveShards(ctx); err != nil {
@@ -239,6 +247,7 @@ func (w *Worker) Start(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("worker: %w", err), w.Shutdown(ctx))
 	}
 	w.background.Go(w.followShards)
+	w.pulse.takes.Store(true)
 	w.log.Info().Str("worker", w.id).Int("slots", w.config.Slots).Msg("worker started")
 	return nil
 }
@@ -257,6 +266,7 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 	w.reloading.Lock() // no Reload begins any more
 	w.plans.leave(w.plans.current)
 	w.reloading.Unlock()
+	w.series.slots.remove(w.pool)
 	w.leave()
 	problems = append(problems, w.store.Close())
 	w.log.Info().Str("worker", w.id).Msg("worker stopped")

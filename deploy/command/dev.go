@@ -134,6 +134,7 @@ func runDev(cmd *cobra.Command, listen, data string) (err error) {
 			return fmt.Errorf("%s: %w", d.config, err)
 		}
 	}
+	settings.Metrics = newRegistry(live)
 	if flag, source := ownRedis(cmd); flag != "" && data == "" {
 		options, err := parseRedisURL(flag, source)
 		if err != nil {

@@ -26,45 +26,6 @@ const (
 	levelError   level = "error"
 )
 
-// The codes of findings. Alerts and scripts go by them: a code keeps its meaning.
-const (
-	codeConfig         = "config"           // ok
-	codeConfigMissing  = "config_missing"   // warning
-	codeConfigInvalid  = "config_invalid"   // error
-	codeKeyUnusable    = "key_unusable"     // error
-	codeRedisSecret    = "redis_secret"     // error
-	codeRedis          = "redis"            // ok
-	codeRedisAway      = "redis_away"       // error
-	codeRedisEmbedded  = "redis_embedded"   // warning
-	codeRedisHidden    = "redis_hidden"     // warning
-	codeRedisVersion   = "redis_version"    // error
-	codeRedisReplica   = "redis_replica"    // error
-	codeRedisPolicy    = "redis_policy"     // error
-	codeRedisAOF       = "redis_aof"        // warning when off, error when it fails
-	codeRedisMemory    = "redis_memory"     // warning from 70 %, error from 90 %
-	codeClock          = "clock"            // warning from 2s, error from 15s
-	codeEndpoint       = "endpoint"         // ok
-	codeEndpointAway   = "endpoint_away"    // error
-	codeKeyRefused     = "key_refused"      // error
-	codeQuota          = "quota"            // error
-	codeMisconfigured  = "misconfigured"    // error
-	codeThrottled      = "throttled"        // warning
-	codeEndpointSlow   = "endpoint_slow"    // warning
-	codeNoModelList    = "no_model_list"    // warning
-	codeModelsMissing  = "models_missing"   // warning
-	codeNotTested      = "not_tested"       // warning
-	codeWorkers        = "workers"          // ok
-	codeNoWorkers      = "no_workers"       // warning
-	codeVersionsDiffer = "versions_differ"  // warning
-	codeConfigRefused  = "config_refused"   // warning
-	codeRestartNeeded  = "restart_needed"   // warning
-	codeQueuePaused    = "queue_paused"     // warning
-	codeTaskTypePaused = "task_type_paused" // warning
-	codeBreakerOpen    = "breaker_open"     // warning
-	codeDeadJobs       = "dead_jobs"        // warning
-	codeDeadWebhooks   = "dead_webhooks"    // warning
-)
-
 // finding is one thing that was looked at.
 type finding struct {
 	Code  string `json:"code"`
@@ -93,10 +54,11 @@ func newDoctorCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "doctor",
 		Short: "Examine the deployment, and say what to do",
-		Long: `Examine the deployment as this machine sees it: the configuration and the keys it names, Redis (version, clock,
-policy, persistence, memory), every endpoint (GET /models with its account's key, which costs nothing), the workers,
-and what is paused, open or dead. Nothing is changed and no secret printed. The exit status is 1 when something is
-wrong that keeps jobs from being done or may lose them.`,
+		Long: `Examine the deployment as this machine sees it: the configuration, the keys, certificates, prices and folders that it
+names; Redis, every master of it, and its Sentinels (version, clock, rights, policy, persistence, replicas, memory); every
+endpoint (GET /models with its account's key, which costs nothing); who works; and what waits, is paused, open or dead.
+Nothing is changed and no secret printed. The exit status is 1 when something is wrong that keeps jobs from being done or
+may lose them. docs/operations.md lists the findings.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			reply := examine(cmd)
@@ -120,6 +82,9 @@ func examine(cmd *cobra.Command) doctorReply {
 	s, findings := examineConfig(cmd)
 	endpoints := make(chan []finding, 1)
 	go func() { endpoints <- examineEndpoints(ctx, s.file) }()
+	if s.file != nil {
+		findings = append(findings, examineHere(ctx, s.file)...)
+	}
 	if s.redis != nil {
 		findings = append(findings, examineDeployment(ctx, s)...)
 	}
@@ -165,7 +130,7 @@ func examineConfig(cmd *cobra.Command) (*settings, []finding) {
 	if err == nil {
 		s.redis = options
 	} else if namesRedis(cmd) { // else it is among the secrets' problems
-		findings = append(findings, finding{Code: codeRedisAway, Level: levelError, Subject: "redis", Message: err.Error(), Hint: "correct the URL"})
+		findings = append(findings, finding{Code: codeRedisAway, Level: levelError, Subject: subjectRedis, Message: err.Error(), Hint: "correct the URL"})
 	}
 	return s, findings
 }
@@ -208,40 +173,41 @@ func problemFinding(code string, problem config.Problem, hint string) finding {
 
 // examineDeployment looks at Redis and at all that is in it.
 func examineDeployment(ctx context.Context, s *settings) []finding {
+	findings, usable := examineSentinels(ctx, s.redis)
+	if !usable {
+		return findings
+	}
 	client, err := s.connect(ctx, 4)
 	if err != nil {
-		message, hint := err.Error(), "start Redis, or name another"
-		if cut := strings.LastIndex(message, "; "); cut >= 0 {
-			message, hint = message[:cut], message[cut+2:]
-		}
-		return []finding{{Code: codeRedisAway, Level: levelError, Subject: "redis", Message: message, Hint: hint}}
+		return append(findings, connectionProblem(s.redis, err))
 	}
 	defer client.Close()
-	findings := examineRedis(ctx, client, redisAddress(s.redis))
-	work, err := examineWork(ctx, client, s)
-	if err != nil {
-		work = append(work, finding{
-			Code: codeRedisAway, Level: levelError, Subject: "redis", Message: redisText(err), Hint: "look into Redis' log, then examine again",
-		})
+	found, usable := examineRedis(ctx, client, s)
+	findings = append(findings, found...)
+	if !usable {
+		return findings // what is in it could not be read, and the reason stands there
 	}
-	return append(findings, work...)
+	return append(findings, examineWork(ctx, client, s)...)
 }
 
 func redisText(err error) string { return printable(redisProblem(err).Error()) }
 
-// examineWork looks at the workers, and at what is paused, open or dead.
-func examineWork(ctx context.Context, client redis.UniversalClient, s *settings) ([]finding, error) {
+// examineWork looks at what is done, and at what is not.
+func examineWork(ctx context.Context, client redis.UniversalClient, s *settings) []finding {
 	var findings []finding
 	for _, look := range []func(context.Context, redis.UniversalClient, *settings) ([]finding, error){
-		examineWorkers, examinePauses, examineBreakers, examineDead,
+		examineWorkers, examineLeader, examineQueues, examinePauses, examineInbox, examineBatches, examineAPIKeys,
+		examineBreakers, examineBudget, examineDead,
 	} {
 		found, err := look(ctx, client, s)
-		if err != nil {
-			return findings, err
-		}
 		findings = append(findings, found...)
+		if err != nil {
+			return append(findings, finding{
+				Code: codeRedisAway, Level: levelError, Subject: subjectRedis, Message: redisText(err), Hint: "look into Redis' log, then examine again",
+			})
+		}
 	}
-	return findings, nil
+	return findings
 }
 
 func printFindings(out io.Writer, reply doctorReply) error {

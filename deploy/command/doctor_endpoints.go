@@ -85,11 +85,13 @@ func examineEndpoint(ctx context.Context, c *catalog.Catalog, endpoint *catalog.
 	if answer.err == nil {
 		found.LatencyMS = float64(answer.latency.Microseconds()) / 1000
 	}
-	findings := []finding{found}
-	if found.Level == levelOK {
-		findings = append(findings, examineAnswer(c, endpoint, answer, subject)...)
+	if found.Level != levelOK {
+		return []finding{found}
 	}
-	return findings
+	if unused := unusedModels(c, endpoint, listedModels(answer.body)); len(unused) > 0 {
+		found.Message += "; it lists " + strings.Join(unused, ", ") + " as well, which its models leave out"
+	}
+	return append([]finding{found}, examineAnswer(c, endpoint, answer, subject)...)
 }
 
 // transportTo reaches an endpoint as a worker does, through its proxy.
@@ -271,6 +273,17 @@ func examineAnswer(c *catalog.Catalog, endpoint *catalog.Endpoint, answer models
 		})
 	}
 	return findings
+}
+
+// unusedModels are those of the catalog that an endpoint lists under their own names, and is never asked for.
+func unusedModels(c *catalog.Catalog, endpoint *catalog.Endpoint, listed map[string]bool) []string {
+	var unused []string
+	for _, model := range slices.Sorted(maps.Keys(c.Models)) {
+		if _, named := endpoint.Models[model]; len(endpoint.Models) > 0 && !named && listed[model] {
+			unused = append(unused, model)
+		}
+	}
+	return unused
 }
 
 func listedModels(body []byte) map[string]bool {

@@ -1,158 +1,103 @@
 package command
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
-	"strconv"
+	"slices"
 	"strings"
-	"time"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/forebay-queue/forebay/tasks/servers"
 )
 
-const (
-	// maxSkew is where a worker refuses to start, warnSkew where the clocks are no longer kept by NTP.
-	maxSkew  = 15 * time.Second
-	warnSkew = 2 * time.Second
-	// oldestRedis is the major version that the scripts are written for.
-	oldestRedis = 7
-	// The shares of the memory from which a Redis that evicts nothing is about to refuse writes.
-	warnMemory, fullMemory = 0.7, 0.9
-)
+// subjectRedis is the subject of what is found of Redis; where it is several servers, an address follows.
+const subjectRedis = "redis"
 
-// examineRedis looks at the server: version, role, clock, policy, persistence, memory.
-func examineRedis(ctx context.Context, client redis.UniversalClient, address string) []finding {
-	findings := []finding{{Code: codeRedis, Level: levelOK, Subject: "redis", Message: "answers at " + address}}
-	findings = append(findings, examineClock(ctx, client)...)
-	text, err := client.Info(ctx).Result()
+// connectionProblem is why there is no connection: the error of connect, which ends with what to do.
+func connectionProblem(options *redis.UniversalOptions, err error) finding {
+	if found := writesStopped(err); found != nil {
+		return *found
+	}
+	message, hint := err.Error(), "start Redis, or name another"
+	if cut := strings.LastIndex(message, "; "); cut >= 0 {
+		message, hint = message[:cut], message[cut+2:]
+	}
+	code := codeRedisAway
+	switch {
+	case redis.IsAuthError(err):
+		code = codeRedisLogin
+	case redis.IsPermissionError(err):
+		code = codeRedisRights
+		hint = fmt.Sprintf("allow the user %s in Redis' ACL what Forebay needs: PING, and in a cluster CLUSTER SLOTS, to begin with", userOf(options))
+	case isTLS(err):
+		code = codeRedisTLS
+	case options.MasterName != "":
+		code = codeRedisMaster // they have named it
+		hint = "SENTINEL GET-MASTER-ADDR-BY-NAME " + options.MasterName + " says where it is: start it there, or have it announce an address that " +
+			"can be reached from here (replica-announce-ip, sentinel announce-ip)"
+	}
+	return finding{Code: code, Level: levelError, Subject: subjectRedis, Message: message, Hint: hint}
+}
+
+// isTLS tells an error of TLS from one of the network, or of Redis.
+func isTLS(err error) bool {
+	return errors.As(err, new(tls.RecordHeaderError)) || errors.As(err, new(*tls.CertificateVerificationError)) || strings.Contains(err.Error(), "tls: ")
+}
+
+// userOf is the name by which Redis' ACL knows us.
+func userOf(options *redis.UniversalOptions) string { return cmp.Or(options.Username, "default") }
+
+// examineRedis looks at every master. It tells whether what is in Redis can be read at all.
+func examineRedis(ctx context.Context, client redis.UniversalClient, s *settings) (findings []finding, usable bool) {
+	var mu sync.Mutex
+	versions := map[string]bool{}
+	usable = true
+	err := servers.Each(ctx, client, func(ctx context.Context, addr string, client redis.UniversalClient) error {
+		node := redisNode{client: client, options: s.redis, memoryLimit: servers.DefaultLimit, subject: subjectRedis, prefix: s.prefix}
+		if addr != "" {
+			node.subject += " " + addr
+		}
+		if s.file != nil {
+			node.memoryLimit, node.waitReplicas = s.file.Redis.MemoryLimit, s.file.Redis.WaitReplicas
+		}
+		found := node.examine(ctx)
+		mu.Lock()
+		defer mu.Unlock()
+		if node.server.Version != "" {
+			versions[node.server.Version] = true
+		}
+		findings, usable = append(findings, found...), usable && node.usable
+		return nil
+	})
+	slices.SortStableFunc(findings, func(a, b finding) int { return cmp.Compare(a.Subject, b.Subject) })
 	if err != nil {
 		return append(findings, finding{
-			Code: codeRedisHidden, Level: levelWarning, Subject: "redis",
-			Message: "INFO is refused, so version, policy, persistence and memory are not known: " + redisText(err),
-			Hint:    "allow this user INFO, or see yourself that the version is 7.0 or later, maxmemory-policy noeviction and the append-only file on",
-		})
+			Code: codeRedisCluster, Level: levelError, Subject: subjectRedis, Message: "it does not say which masters it has: " + redisText(err),
+			Hint: "look at CLUSTER NODES on each node",
+		}), false
 	}
-	info := parseInfo(text)
-	if info["redis_version"] == "" {
-		return append(findings, finding{
-			Code: codeRedisEmbedded, Level: levelWarning, Subject: "redis",
-			Message: "it is an embedded Redis: all jobs are lost with its process",
-			Hint:    "use a redis-server with an append-only file for work that matters",
-		})
+	answers := finding{Code: codeRedis, Level: levelOK, Subject: subjectRedis, Message: "answers at " + redisAddress(s.redis)}
+	if len(versions) > 0 {
+		answers.Message += ", version " + strings.Join(sortedNames(versions), " and ")
 	}
-	findings[0].Message += ", version " + info["redis_version"]
-	for _, look := range []func(map[string]string) *finding{redisVersion, redisRole, redisPolicy, redisPersistence, redisMemory} {
-		if found := look(info); found != nil {
-			found.Subject = "redis"
-			findings = append(findings, *found)
-		}
+	findings = append([]finding{answers}, findings...)
+	if cluster, many := client.(*redis.ClusterClient); many {
+		found, whole := examineCluster(ctx, cluster)
+		findings, usable = append(findings, found...), usable && whole
 	}
-	return findings
+	return findings, usable
 }
 
-// parseInfo reads the lines "name:value" of INFO.
-func parseInfo(text string) map[string]string {
-	info := map[string]string{}
-	for line := range strings.Lines(text) {
-		if name, value, found := strings.Cut(strings.TrimSpace(line), ":"); found {
-			info[name] = value
-		}
+func sortedNames(set map[string]bool) []string {
+	names := make([]string, 0, len(set))
+	for name := range set {
+		names = append(names, name)
 	}
-	return info
-}
-
-func examineClock(ctx context.Context, client redis.UniversalClient) []finding {
-	asked := time.Now()
-	server, err := client.Time(ctx).Result()
-	if err != nil {
-		return []finding{{
-			Code: codeRedisAway, Level: levelError, Subject: "redis", Message: "TIME is refused: " + redisText(err),
-			Hint: "allow this user TIME; every script needs it",
-		}}
-	}
-	skew := server.Sub(asked.Add(time.Since(asked) / 2))
-	found := finding{
-		Code: codeClock, Level: levelWarning, Subject: "redis",
-		Message: fmt.Sprintf("this machine's clock is %s off Redis's", brief(skew.Abs())),
-		Hint:    "set both machines' clocks by NTP",
-	}
-	switch {
-	case skew.Abs() > maxSkew:
-		found.Level = levelError
-		found.Hint += fmt.Sprintf("; a worker refuses to start with more than %s", maxSkew)
-	case skew.Abs() < warnSkew:
-		return nil
-	}
-	return []finding{found}
-}
-
-func redisVersion(info map[string]string) *finding {
-	major, _, _ := strings.Cut(info["redis_version"], ".")
-	if number, err := strconv.Atoi(major); err == nil && number >= oldestRedis {
-		return nil
-	}
-	return &finding{
-		Code: codeRedisVersion, Level: levelError,
-		Message: fmt.Sprintf("its version, %s, is older than 7.0", info["redis_version"]), Hint: "upgrade it to 7.0 or later",
-	}
-}
-
-func redisRole(info map[string]string) *finding {
-	if info["role"] != "slave" {
-		return nil
-	}
-	return &finding{
-		Code: codeRedisReplica, Level: levelError, Message: "it is a replica, which takes no writes", Hint: "name the master's address",
-	}
-}
-
-func redisPolicy(info map[string]string) *finding {
-	policy := info["maxmemory_policy"]
-	if policy == "noeviction" || policy == "" {
-		return nil
-	}
-	return &finding{
-		Code: codeRedisPolicy, Level: levelError,
-		Message: fmt.Sprintf("its maxmemory-policy is %s: when memory runs out it deletes jobs and leases without a word", policy),
-		Hint:    "CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
-	}
-}
-
-func redisPersistence(info map[string]string) *finding {
-	switch {
-	case info["aof_enabled"] == "0":
-		return &finding{
-			Code: codeRedisAOF, Level: levelWarning,
-			Message: "it keeps no append-only file: accepted jobs and paid answers are lost when it restarts",
-			Hint:    "CONFIG SET appendonly yes, and the same in redis.conf",
-		}
-	case info["aof_enabled"] == "1" && info["aof_last_write_status"] == "err":
-		return &finding{
-			Code: codeRedisAOF, Level: levelError, Message: "it cannot write its append-only file",
-			Hint: "look into its log; is the disk full?",
-		}
-	}
-	return nil
-}
-
-func redisMemory(info map[string]string) *finding {
-	used, _ := strconv.ParseFloat(info["used_memory"], 64)
-	limit, _ := strconv.ParseFloat(info["maxmemory"], 64)
-	what := "maxmemory"
-	if limit <= 0 {
-		limit, _ = strconv.ParseFloat(info["total_system_memory"], 64)
-		what = "its machine's memory"
-	}
-	if limit <= 0 || used < warnMemory*limit {
-		return nil
-	}
-	found := &finding{
-		Code: codeRedisMemory, Level: levelWarning,
-		Message: fmt.Sprintf("it uses %.0f %% of %s (%.0f MiB)", 100*used/limit, what, limit/(1<<20)),
-		Hint:    "give it more memory, or shorten the jobs' retention; when it is full, nothing is accepted and running jobs lose their leases",
-	}
-	if used >= fullMemory*limit {
-		found.Level = levelError
-	}
-	return found
+	slices.Sort(names)
+	return names
 }

@@ -42,8 +42,9 @@ type patient struct {
 func (p patient) examined(t *testing.T) (outcomeOf, doctorReply) {
 	t.Helper()
 	if p.redis == "" {
-		_, server := redistest.Real(t, append([]string{"--appendonly", "yes"}, p.redisArg...)...)
+		client, server := redistest.Real(t, append([]string{"--appendonly", "yes", "--maxmemory", "1gb"}, p.redisArg...)...)
 		p.redis = server.URL()
+		lead(t, client)
 	}
 	if p.url == "" {
 		if p.models == nil {
@@ -89,6 +90,14 @@ task_types: {summary: {model: small}}
 		assert.Contains(t, human.stdout, f.Code)
 	}
 	return got, reply
+}
+
+// lead makes it look as if a scheduler led the deployment.
+func lead(t *testing.T, client redis.UniversalClient) {
+	t.Helper()
+	until := time.Now().Add(time.Hour).UnixMilli()
+	// A Redis that is full is one of the patients.
+	_ = client.HSet(t.Context(), "forebay:leader", "holder", "test", "until", until, "term", 1).Err()
 }
 
 // codes are those of the findings that are not in order: "error redis_policy".
@@ -157,7 +166,7 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 		{"sick provider", patient{url: page(http.StatusBadGateway, "text/html", "<html>")}, []string{noWorkers, "error endpoint_away"}, "HTTP 502"},
 		{"slow provider", patient{endpoint: ", latency_threshold: 1ns"}, []string{noWorkers, "warning endpoint_slow"}, "latency_threshold"},
 		{"Redis away", patient{redis: "redis://127.0.0.1:1/0"}, []string{"error redis_away"}, "cannot reach Redis at 127.0.0.1:1/0"},
-		{"Redis without its password", patient{redis: "redis://" + guarded.Addr()}, []string{"error redis_away"}, "NOAUTH"},
+		{"Redis without its password", patient{redis: "redis://" + guarded.Addr()}, []string{"error redis_login"}, "NOAUTH"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -180,6 +189,7 @@ func TestDoctorShowsTheStateOfTheWork(t *testing.T) {
 	t.Parallel()
 	client, server := redistest.Embedded(t)
 	ctx := t.Context()
+	lead(t, client)
 	p := patient{redis: "redis://" + server.Addr()}
 	one := fleet.Join(client, keyspace.New(""), fleet.Process{ID: "one", Kind: fleet.Worker})
 	require.NoError(t, one.Beat(ctx))
@@ -218,7 +228,8 @@ func TestDoctorOnBrokenConfigurations(t *testing.T) {
 	assert.Equal(t, file+":2:1", reply.Findings[0].Subject)
 	assert.Equal(t, file+":4:1", reply.Findings[1].Subject)
 
-	_, server := redistest.Embedded(t)
+	client, server := redistest.Embedded(t)
+	lead(t, client)
 	got = inProcess(t, "", "doctor", "--config", filepath.Join(t.TempDir(), "nowhere.yaml"), "--redis", "redis://"+server.Addr())
 	assert.Equal(t, exitFailed, got.status)
 	assert.Contains(t, got.stdout, "nowhere.yaml cannot be read: no such file or directory")
@@ -226,7 +237,7 @@ func TestDoctorOnBrokenConfigurations(t *testing.T) {
 
 	got = inProcess(t, "", "doctor", "--redis", "http://user:hunter2@127.0.0.1")
 	assert.Equal(t, exitFailed, got.status)
-	assert.Contains(t, got.stdout, "the URL of Redis in --redis must be")
+	assert.Contains(t, got.stdout, "the URL of Redis in --redis must be redis://")
 	assert.NotContains(t, got.stdout+got.stderr, "hunter2")
 	got = inProcess(t, "", "doctor", "--redis", "redis://"+server.Addr())
 	assert.Equal(t, exitOK, got.status, got.stdout)
@@ -235,7 +246,8 @@ func TestDoctorOnBrokenConfigurations(t *testing.T) {
 
 func TestDoctorNeedsNoEnvironmentToFindAMissingKey(t *testing.T) {
 	t.Parallel()
-	_, server := redistest.Embedded(t)
+	client, server := redistest.Embedded(t)
+	lead(t, client)
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "forebay.yaml"), []byte(`
 accounts: {acme: {key_env: FOREBAY_TEST_NO_SUCH_KEY}}

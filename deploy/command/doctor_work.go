@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,21 +15,6 @@ import (
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/pauses"
 )
-
-func examineWorkers(ctx context.Context, client redis.UniversalClient, s *settings) ([]finding, error) {
-	found, err := readFleet(ctx, client, keyspace.New(s.prefix))
-	if err != nil {
-		return nil, err
-	}
-	workers := found.workers()
-	if len(workers) == 0 {
-		return append([]finding{{
-			Code: codeNoWorkers, Level: levelWarning, Subject: "workers", Message: "no worker is alive: jobs are accepted and not done",
-			Hint: "start one with `forebay worker`",
-		}}, found.concerns()...), nil
-	}
-	return append([]finding{{Code: codeWorkers, Level: levelOK, Subject: "workers", Message: fmt.Sprintf("%d alive", len(workers))}}, found.concerns()...), nil
-}
 
 func examinePauses(ctx context.Context, client redis.UniversalClient, s *settings) ([]finding, error) {
 	paused, err := pauses.New(client, keyspace.New(s.prefix)).Read(ctx)
@@ -113,15 +99,61 @@ func examineDead(ctx context.Context, client redis.UniversalClient, s *settings)
 	}
 	var findings []finding
 	if dead.Jobs.Count > 0 {
+		lately, err := diedLately(ctx, client, keyspace.New(s.prefix))
+		if err != nil {
+			return nil, err
+		}
 		findings = append(findings, finding{
-			Code: codeDeadJobs, Level: levelWarning, Subject: "jobs", Message: plural(dead.Jobs.Count, "job") + " failed for good and were not opened again",
-			Hint: "`forebay jobs list --status failed` says why; `forebay jobs retry` or `discard` decides",
+			Code: codeDeadJobs, Level: levelWarning, Subject: "jobs",
+			Message: fmt.Sprintf("%s failed for good and were not opened again, %d of them within the last hour", plural(dead.Jobs.Count, "job"), lately),
+			Hint:    "`forebay jobs list --status failed` says why; `forebay jobs retry` or `discard` decides",
 		})
 	}
 	if dead.Webhooks.Count > 0 {
 		findings = append(findings, finding{
 			Code: codeDeadWebhooks, Level: levelWarning, Subject: "webhooks", Message: plural(dead.Webhooks.Count, "webhook") + " were given up",
 			Hint: "`forebay webhooks list --state dead` says why; `forebay webhooks redeliver` or `discard` decides",
+		})
+	}
+	return findings, nil
+}
+
+// diedLately counts the dead jobs that failed within lately.
+func diedLately(ctx context.Context, client redis.UniversalClient, keys keyspace.Keyspace) (int64, error) {
+	since := strconv.FormatInt(time.Now().Add(-lately).UnixMilli(), 10)
+	counts := make([]*redis.IntCmd, keyspace.IndexShards)
+	_, err := client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for shard := range counts {
+			counts[shard] = pipe.ZCount(ctx, keys.Index(shard, "dead"), since, "+inf")
+		}
+		return nil
+	})
+	var sum int64
+	for _, count := range counts {
+		sum += count.Val()
+	}
+	return sum, err
+}
+
+// examineBudget looks for scopes of today's budget that are spent.
+func examineBudget(ctx context.Context, client redis.UniversalClient, s *settings) ([]finding, error) {
+	if s.file == nil {
+		return nil, nil
+	}
+	scopes, err := readScopes(ctx, gate.NewBudget(client, keyspace.New(s.prefix), s.file.Catalog.Budget))
+	if err != nil {
+		return nil, err
+	}
+	var findings []finding
+	for _, scope := range scopes {
+		if scope.LeftUSD == nil || *scope.LeftUSD > 0 {
+			continue
+		}
+		findings = append(findings, finding{
+			Code: codeBudgetExhausted, Level: levelWarning, Subject: fmt.Sprintf("budget %s", scope.Scope),
+			Message: fmt.Sprintf("%s of %s are spent or held on %s: by budget.on_exhausted its jobs wait for the next day, go to cheaper models, or fail",
+				dollars(scope.SpentUSD+scope.HeldUSD), dollars(*scope.LimitUSD), scope.Day),
+			Hint: "`forebay cost` says on what; raise the limit in the configuration, or let it be until " + scope.NextDay.Format(time.RFC3339),
 		})
 	}
 	return findings, nil

@@ -211,3 +211,13 @@ func TestMistakesThroughTheBinary(t *testing.T) {
 	}
 	assert.Regexp(t, `^forebay \S+ .*go1\.`, s.ok(t, "version"))
 }
+
+// edit changes the configuration.
+func (s site) edit(t *testing.T, old, changed string) {
+	t.Helper()
+	path := filepath.Join(s.dir, defaultConfigPath)
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Contains(t, string(data), old)
+	require.NoError(t, os.WriteFile(path, []byte(strings.Replace(string(data), old, changed, 1)), 0o600))
+}

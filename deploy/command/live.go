@@ -13,11 +13,13 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"github.com/forebay-queue/forebay/deploy/config"
+	"github.com/forebay-queue/forebay/deploy/ops"
 	"github.com/forebay-queue/forebay/tasks/fleet"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
@@ -50,6 +52,8 @@ type live struct {
 	// seen is what the last look found, current what holds: digests of the file's text.
 	seen, current [sha256.Size]byte
 	hangups       chan os.Signal
+	// reloads count what becomes of changes.
+	reloads *ops.Reloads
 }
 
 // newLive catches SIGHUP, which reads the configuration again from now on. It is used once: see watch.
@@ -57,7 +61,7 @@ func newLive(cmd *cobra.Command, path string, file *config.File, kind fleet.Kind
 	l := &live{
 		path: path, kind: kind, log: log, began: file, holds: file, hangups: make(chan os.Signal, 1),
 		ownRedis: kind == fleet.Dev || namesRedis(cmd), seen: file.Digest(), current: file.Digest(),
-		shown: fleet.Config{Version: file.Version(), LoadedAt: time.Now().UTC()},
+		shown: fleet.Config{Version: file.Version(), LoadedAt: time.Now().UTC()}, reloads: ops.NewReloads(nil),
 	}
 	signal.Notify(l.hangups, syscall.SIGHUP)
 	return l
@@ -66,6 +70,16 @@ func newLive(cmd *cobra.Command, path string, file *config.File, kind fleet.Kind
 // join makes this process one of the fleet.
 func join(client redis.UniversalClient, prefix string, kind fleet.Kind) *fleet.Member {
 	return fleet.Join(client, keyspace.New(prefix), fleet.Process{Kind: kind, Version: buildVersion().Version})
+}
+
+// counted has the registry of the process show what becomes of changes.
+func (l *live) counted(registry prometheus.Registerer) {
+	reloads := ops.NewReloads(registry)
+	if l == nil {
+		return
+	}
+	l.reloads = reloads
+	reloads.Loaded(l.shown.LoadedAt)
 }
 
 // watch takes up what changes until the context ends. The function that it returns waits for that; from then on SIGHUP
@@ -176,6 +190,7 @@ func (l *live) refuse(ctx context.Context, problems []string, asked bool) {
 	for _, problem := range problems {
 		l.log.Error().Str("problem", problem).Str("holds", l.holds.Version()).Msg("the configuration is refused; the one before holds")
 	}
+	l.reloads.Failed()
 	l.shown.Refused = &fleet.Refusal{At: time.Now().UTC(), Problems: problems}
 	l.show(ctx)
 }
@@ -187,6 +202,7 @@ func (l *live) take(ctx context.Context, file *config.File, digest [sha256.Size]
 	l.shown.Refused = nil
 	if changed {
 		l.shown.Version, l.shown.LoadedAt = file.Version(), time.Now().UTC()
+		l.reloads.Loaded(l.shown.LoadedAt)
 	}
 	restart := slices.DeleteFunc(l.began.Restart(file, string(l.kind)), l.unused)
 	switch {

@@ -11,12 +11,14 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/forebay-queue/forebay/deploy/config"
+	"github.com/forebay-queue/forebay/deploy/ops"
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/producer/batchrun"
 	"github.com/forebay-queue/forebay/producer/files"
 	"github.com/forebay-queue/forebay/producer/httpapi"
 	"github.com/forebay-queue/forebay/producer/inbox"
 	"github.com/forebay-queue/forebay/tasks/fleet"
+	"github.com/forebay-queue/forebay/tasks/metrics"
 )
 
 const (
@@ -52,6 +54,9 @@ machine without. Asynq's console stands at /monitor, for operators.
 			if cmd.Flags().Changed("listen") && listen == "" {
 				return refuseUsage(cmd, "--listen must be an address such as 127.0.0.1:8080, or off")
 			}
+			if err := checkOpsListen(cmd); err != nil {
+				return err
+			}
 			if cmd.Flags().Changed("inbox") && stream != config.On && stream != config.Off {
 				return refuseUsage(cmd, "--inbox must be on or off")
 			}
@@ -73,6 +78,7 @@ machine without. Asynq's console stands at /monitor, for operators.
 	}
 	cmd.Flags().StringVar(&listen, "listen", "", "`address` of the HTTP interface; port 0 takes a free one, off none\n(default: the configuration's http.listen, 127.0.0.1:8080)")
 	cmd.Flags().StringVar(&stream, "inbox", "", "`on` or off: consume the inbox (default: the configuration's inbox.enabled, on)")
+	addOpsListen(cmd)
 	return cmd
 }
 
@@ -90,12 +96,20 @@ func runProducer(cmd *cobra.Command, s *settings, listen string, inboxOn bool) e
 	if err != nil {
 		return err
 	}
+	probed, err := s.listenOps(cmd, log)
+	if err != nil {
+		return err
+	}
+	registry := newRegistry(live)
 	client, err := s.connectToServe(cmd.Context(), producerConnections, log)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	jobs, err := producer.New(s.clientConfig(client, sealer))
+	client.AddHook(metrics.RedisHook(registry))
+	offered := s.clientConfig(client, sealer)
+	offered.Registerer = registry
+	jobs, err := producer.New(offered)
 	if err != nil {
 		return err
 	}
@@ -121,7 +135,7 @@ func runProducer(cmd *cobra.Command, s *settings, listen string, inboxOn bool) e
 	}
 	if listen != httpapi.ListenOff {
 		overHTTP, auth, err := s.serveHTTP(cmd.Context(), client, httpapi.Config{
-			Client: jobs, Files: kept, Log: log,
+			Client: jobs, Metrics: ops.MetricsHandler(registry, log), Files: kept, Log: log,
 			Status: func(ctx context.Context) (any, error) {
 				d := s.deployment(client)
 				d.catalog = jobs.Catalog()
@@ -149,7 +163,18 @@ func runProducer(cmd *cobra.Command, s *settings, listen string, inboxOn bool) e
 		return jobs.Reload(&file.Catalog)
 	})()
 	defer beat(cmd.Context(), member, log)()
+	defer serveOps(probed, ops.Config{Process: "producer", Ready: readyUntil(cmd.Context(), jobs.Ready), Metrics: registry, Log: log})()
 	return runParts(cmd.Context(), log, parts...)
+}
+
+// readyUntil says that the process is ending once its context has ended.
+func readyUntil(ctx context.Context, ready func(context.Context) error) func(context.Context) error {
+	return func(asked context.Context) error {
+		if ctx.Err() != nil {
+			return errors.New("the producer is ending")
+		}
+		return ready(asked)
+	}
 }
 
 // runParts runs all until the context ends or one of them fails.

@@ -21,10 +21,7 @@ import (
 func producerAt(t *testing.T, d site) (*process, string) {
 	t.Helper()
 	p := d.start(t, "producer", "--listen", "127.0.0.1:0", "--log-format", "json")
-	p.stderr.await(t, "HTTP interface listens")
-	address := regexp.MustCompile(`"address":"([^"]+)"`).FindStringSubmatch(p.stderr.text())
-	require.NotNil(t, address)
-	return p, "http://" + address[1]
+	return p, "http://" + p.address(t, "HTTP interface listens")
 }
 
 // ask sends a request and returns the status and the body of the answer.

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -51,8 +52,14 @@ func redisRemedy(options *redis.UniversalOptions, err error) string {
 		return remedyOf(text)
 	case errors.As(err, new(tls.RecordHeaderError)):
 		return "there is no TLS there, so write redis:// instead of rediss://, or check host and port"
+	case errors.As(err, new(x509.HostnameError)):
+		return "name Redis by a name that its certificate has, or put that name into redis.tls.server_name"
 	case errors.As(err, new(*tls.CertificateVerificationError)):
-		return "check the host's name and its certificate, whose authority this machine must know (SSL_CERT_FILE adds one)"
+		return "check the host's name and its certificate, whose authority must be in redis.tls.ca_file, or known to this machine"
+	case strings.Contains(text, "tls: ") && len(options.TLSConfig.Certificates) == 0:
+		return "it wants a certificate of its clients, so name one in redis.tls.cert_file and key_file"
+	case strings.Contains(text, "tls: "):
+		return "it does not take our certificate, so give it in redis.tls.cert_file one that its authority (tls-ca-cert-file) has signed and that has not expired"
 	case strings.HasPrefix(text, "redis: can't parse"):
 		return "check host and port, or " + other
 	case errors.Is(err, io.EOF):

@@ -7,15 +7,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/forebay-queue/forebay/deploy/config"
+	"github.com/forebay-queue/forebay/deploy/ops"
 	"github.com/forebay-queue/forebay/scheduler"
 	"github.com/forebay-queue/forebay/tasks/fleet"
+	"github.com/forebay-queue/forebay/tasks/metrics"
 )
 
 // schedulerConnections are a listening one, one for the lease, two for the work.
 const schedulerConnections = 5
 
 func newSchedulerCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "scheduler",
 		Short: "Do what must happen once: mend the queues after crashes, probe the endpoints",
 		Long: `Stand for leader of the deployment, and act while leading, until a signal comes: give the deliveries of dead workers
@@ -26,6 +28,9 @@ the other takes over within seconds when it dies.
 ` + reloadNote,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkOpsListen(cmd); err != nil {
+				return err
+			}
 			s, err := loadSettings(cmd)
 			if err != nil {
 				return err
@@ -33,6 +38,8 @@ the other takes over within seconds when it dies.
 			return runScheduler(cmd, s)
 		},
 	}
+	addOpsListen(cmd)
+	return cmd
 }
 
 func runScheduler(cmd *cobra.Command, s *settings) error {
@@ -49,12 +56,18 @@ func runScheduler(cmd *cobra.Command, s *settings) error {
 	if err != nil {
 		return err
 	}
+	listener, err := s.listenOps(cmd, log)
+	if err != nil {
+		return err
+	}
+	registry := newRegistry(live)
 	client, err := s.connectToServe(cmd.Context(), schedulerConnections, log)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	settings := scheduler.Config{Redis: client, Prefix: s.prefix, Sealer: sealer, Shards: s.shards(), Log: log}
+	client.AddHook(metrics.RedisHook(registry))
+	settings := scheduler.Config{Redis: client, Prefix: s.prefix, Sealer: sealer, Shards: s.shards(), Registerer: registry, Log: log}
 	if s.file != nil {
 		settings.Plan = planOf(s.file)
 	} else {
@@ -68,6 +81,7 @@ func runScheduler(cmd *cobra.Command, s *settings) error {
 	member := join(client, s.prefix, fleet.Scheduler)
 	defer live.watch(cmd.Context(), member, func(file *config.File) error { return standing.Reload(planOf(file)) })()
 	defer beat(cmd.Context(), member, log)()
+	defer serveOps(listener, ops.Config{Process: "scheduler", Healthy: standing.Healthy, Ready: standing.Ready, Metrics: registry, Log: log})()
 	if err := standing.Run(cmd.Context()); err != nil {
 		return fmt.Errorf("run the scheduler: %w", err)
 	}

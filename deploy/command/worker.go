@@ -12,7 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/forebay-queue/forebay/deploy/config"
+	"github.com/forebay-queue/forebay/deploy/ops"
 	"github.com/forebay-queue/forebay/tasks/fleet"
+	"github.com/forebay-queue/forebay/tasks/metrics"
 	"github.com/forebay-queue/forebay/worker"
 )
 
@@ -28,6 +30,9 @@ and gives their jobs back to the other workers.
 ` + reloadNote,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkOpsListen(cmd); err != nil {
+				return err
+			}
 			s, err := requireSettings(cmd)
 			if err != nil {
 				return err
@@ -42,6 +47,7 @@ and gives their jobs back to the other workers.
 		},
 	}
 	cmd.Flags().IntVar(&slots, "slots", 0, "how many jobs at once (default: the configuration's, 16)")
+	addOpsListen(cmd)
 	return cmd
 }
 
@@ -56,15 +62,21 @@ func runWorker(cmd *cobra.Command, s *settings, slots int) error {
 	if err != nil {
 		return err
 	}
+	listener, err := s.listenOps(cmd, log)
+	if err != nil {
+		return err
+	}
+	registry := newRegistry(live)
 	client, err := s.connect(cmd.Context(), worker.Connections(slots, s.file.Catalog.Webhooks.Slots, s.shards()))
 	if err != nil {
 		return err
 	}
 	defer client.Close()
+	client.AddHook(metrics.RedisHook(registry))
 	member := join(client, s.prefix, fleet.Worker)
 	w, err := worker.New(worker.Config{
 		Redis: client, Prefix: s.prefix, Sealer: sealer, Catalog: &s.file.Catalog, Slots: slots,
-		Shards: s.shards(), DrainTimeout: s.file.Worker.DrainTimeout, Version: buildVersion().Version, Log: log,
+		Shards: s.shards(), DrainTimeout: s.file.Worker.DrainTimeout, Version: buildVersion().Version, Registerer: registry, Log: log,
 		Member: member,
 	})
 	if err != nil {
@@ -72,6 +84,7 @@ func runWorker(cmd *cobra.Command, s *settings, slots int) error {
 	}
 	log.Info().Str("redis", redisAddress(s.redis)).Str("config", s.path).Int("endpoints", len(s.file.Catalog.Endpoints)).
 		Msg("connected")
+	defer serveOps(listener, ops.Config{Process: "worker", Healthy: w.Healthy, Ready: w.Ready, Metrics: registry, Log: log})()
 	defer secondSignal(cmd.Context(), w, log)()
 	defer live.watch(cmd.Context(), member, func(file *config.File) error { return w.Reload(&file.Catalog) })()
 	collectLess()

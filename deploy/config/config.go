@@ -23,6 +23,7 @@ type File struct {
 	Queues Queues `yaml:"queues"`
 	Worker Worker `yaml:"worker"`
 	HTTP   HTTP   `yaml:"http"`
+	Ops    Ops    `yaml:"ops"`
 	Inbox  Inbox  `yaml:"inbox"`
 	// Files and Batches are those of OpenAI's interface.
 	Files   Files   `yaml:"files"`
@@ -60,11 +61,18 @@ type Worker struct {
 	DrainTimeout time.Duration `yaml:"drain_timeout"`
 }
 
-// HTTP is the HTTP interface of `forebay producer` and `forebay dev`; a worker does not listen.
+// HTTP is the HTTP interface of `forebay producer` and `forebay dev`.
 type HTTP struct {
 	// Listen is its address, or Off. Defaults to 127.0.0.1:8080.
 	Listen string `yaml:"listen"`
 	TLS    TLS    `yaml:"tls"`
+}
+
+// Ops is where a worker, a scheduler and a producer say whether they work, and what they count: /healthz, /readyz and
+// /metrics, without a key.
+type Ops struct {
+	// Listen is its address, or Off. Defaults to 127.0.0.1:9464.
+	Listen string `yaml:"listen"`
 }
 
 // Schedule is a job that is made again and again.

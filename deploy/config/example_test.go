@@ -148,13 +148,13 @@ func leaves(typ reflect.Type, path []string) [][]string {
 	return all
 }
 
-var sections = regexp.MustCompile(`(?ms)^(redis|worker|http|files|batches|log|health|defaults|budget|breaker|retry):\n(  .*?\n)+?(\n|\z)`)
+var sections = regexp.MustCompile(`(?ms)^(redis|worker|http|ops|files|batches|log|health|defaults|budget|breaker|retry):\n(  .*?\n)+?(\n|\z)`)
 
 // The example says that these sections hold the defaults; so they do.
 func TestExampleShowsTheDefaults(t *testing.T) {
 	t.Parallel()
 	without := sections.ReplaceAllString(string(Example()), "")
-	for _, name := range []string{"redis", "worker", "http", "files", "batches", "log", "health", "defaults", "budget", "breaker", "retry"} {
+	for _, name := range []string{"redis", "worker", "http", "ops", "files", "batches", "log", "health", "defaults", "budget", "breaker", "retry"} {
 		require.NotContains(t, without, "\n"+name+":")
 	}
 	bare, err := Parse("forebay.yaml", []byte(without))
@@ -163,6 +163,7 @@ func TestExampleShowsTheDefaults(t *testing.T) {
 	assert.Equal(t, full.Redis, bare.Redis)
 	assert.Equal(t, full.Worker, bare.Worker)
 	assert.Equal(t, full.HTTP, bare.HTTP)
+	assert.Equal(t, full.Ops, bare.Ops)
 	assert.Equal(t, full.Files, bare.Files)
 	assert.Equal(t, full.Batches, bare.Batches)
 	assert.Equal(t, full.Log, bare.Log)

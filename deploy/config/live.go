@@ -28,6 +28,7 @@ func (f *File) Version() string {
 var users = map[string][]string{
 	"worker":  {"worker", "dev"},
 	"http":    {"producer", "dev"},
+	"ops":     {"worker", "producer", "scheduler"},
 	"inbox":   {"producer", "dev"},
 	"files":   {"producer", "dev"},
 	"batches": {"producer", "dev"},

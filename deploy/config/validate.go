@@ -19,10 +19,12 @@ import (
 
 // The documented defaults.
 const (
-	defaultRedisURL      = "redis://127.0.0.1:6379/0"
-	defaultSlots         = 16
-	defaultDrainTimeout  = 2 * time.Minute
-	defaultListen        = "127.0.0.1:8080"
+	defaultRedisURL     = "redis://127.0.0.1:6379/0"
+	defaultSlots        = 16
+	defaultDrainTimeout = 2 * time.Minute
+	defaultListen       = "127.0.0.1:8080"
+	// DefaultOpsListen is the address of the listener for health and metrics.
+	DefaultOpsListen     = "127.0.0.1:9464"
 	defaultLogLevel      = "info"
 	defaultLogFormat     = "auto"
 	defaultInterval      = time.Minute
@@ -62,6 +64,7 @@ func (f *File) validate() error {
 	f.Worker.Slots = cmp.Or(f.Worker.Slots, defaultSlots)
 	f.Worker.DrainTimeout = cmp.Or(f.Worker.DrainTimeout, defaultDrainTimeout)
 	f.HTTP.Listen = cmp.Or(f.HTTP.Listen, defaultListen)
+	f.Ops.Listen = cmp.Or(f.Ops.Listen, DefaultOpsListen)
 	f.Inbox.Enabled = cmp.Or(f.Inbox.Enabled, On)
 	f.Inbox.MaxQueued = cmp.Or(f.Inbox.MaxQueued, defaultMaxQueued)
 	f.Inbox.MaxRejected = cmp.Or(f.Inbox.MaxRejected, defaultMaxRejected)
@@ -83,6 +86,9 @@ func (f *File) validate() error {
 	problems = append(problems, f.validateWorker()...)
 	if f.HTTP.Listen != Off && !validListen(f.HTTP.Listen) {
 		problems = append(problems, refuse(fmt.Sprintf("must be an address and port such as 127.0.0.1:8080, or off, got %q", f.HTTP.Listen), "http", "listen"))
+	}
+	if f.Ops.Listen != Off && !validListen(f.Ops.Listen) {
+		problems = append(problems, refuse(fmt.Sprintf("must be an address and port such as 127.0.0.1:9464, or off, got %q", f.Ops.Listen), "ops", "listen"))
 	}
 	if levels := []string{"debug", "info", "warn", "error"}; !slices.Contains(levels, f.Log.Level) {
 		problems = append(problems, refuse(fmt.Sprintf("must be debug, info, warn or error, got %q", f.Log.Level), "log", "level"))

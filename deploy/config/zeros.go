@@ -23,6 +23,7 @@ var allowed = map[string]string{
 	"worker.slots":              "1 to 10000",
 	"worker.drain_timeout":      "1s to 2h",
 	"http.listen":               "an address and port such as 127.0.0.1:8080, or off",
+	"ops.listen":                "an address and port such as 127.0.0.1:9464, or off",
 	"inbox.enabled":             "on or off",
 	"inbox.max_queued":          "1 to 100000000",
 	"inbox.max_rejected":        "1 to 10000000",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/forebay-queue/forebay/deploy/ops"
 	"github.com/forebay-queue/forebay/producer/httpapi"
 )
 
@@ -66,6 +67,9 @@ func (s *Sandbox) serveHTTP(context.Context) error {
 	settings := httpapi.Config{Client: s.Client, Files: s.files, Log: s.config.Log, Authenticate: s.auth.Authenticate}
 	if s.config.Status != nil {
 		settings.Status = func(ctx context.Context) (any, error) { return s.config.Status(ctx, s) }
+	}
+	if s.config.Metrics != nil {
+		settings.Metrics = ops.MetricsHandler(s.config.Metrics, s.config.Log)
 	}
 	api, err := httpapi.Handler(settings)
 	if err != nil {

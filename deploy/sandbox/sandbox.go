@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
@@ -27,6 +28,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/fleet"
 	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/metrics"
 	"github.com/forebay-queue/forebay/tasks/schedules"
 	"github.com/forebay-queue/forebay/tasks/seal"
 	"github.com/forebay-queue/forebay/worker"
@@ -86,6 +88,8 @@ type Config struct {
 	Tenants map[string]httpapi.TenantLimits
 	// Status is what the HTTP interface answers at /v1/status. Defaults to no such address.
 	Status func(ctx context.Context, s *Sandbox) (any, error)
+	// Metrics is the registry of the process, which the HTTP interface shows at /metrics, to operators. Defaults to none.
+	Metrics *prometheus.Registry
 	// InboxOff leaves the inbox unread. MaxQueued and MaxRejected are those of inbox.Config.
 	InboxOff               bool
 	MaxQueued, MaxRejected int
@@ -181,7 +185,7 @@ func Start(ctx context.Context, config Config) (*Sandbox, error) {
 	}
 	s := &Sandbox{config: config.withDefaults(), failed: make(chan error, 3)}
 	for _, step := range []func(context.Context) error{
-		s.listen, s.startRedis, s.openAuth, s.startEndpoints, s.startWorkers, s.startScheduler, s.startClient, s.startInbox, s.startFiles, s.serveHTTP,
+		s.listen, s.startRedis, s.countRedis, s.openAuth, s.startEndpoints, s.startWorkers, s.startScheduler, s.startClient, s.startInbox, s.startFiles, s.serveHTTP,
 	} {
 		err := step(ctx)
 		if err == nil {
@@ -242,7 +246,10 @@ func (s *Sandbox) Endpoints(ctx context.Context) ([]gate.EndpointState, error) {
 func (s *Sandbox) onClose(end func(context.Context) error) { s.closers = append(s.closers, end) }
 
 func (s *Sandbox) startClient(context.Context) error {
-	client, err := producer.New(producer.Config{Redis: s.Redis, Catalog: s.Catalog, Prefix: s.config.Prefix, Shards: s.config.Shards, Sealer: s.config.Sealer})
+	client, err := producer.New(producer.Config{
+		Redis: s.Redis, Catalog: s.Catalog, Prefix: s.config.Prefix, Shards: s.config.Shards, Sealer: s.config.Sealer,
+		Registerer: s.registerer(),
+	})
 	if err != nil {
 		return fmt.Errorf("start the producer: %w", err)
 	}
@@ -275,6 +282,22 @@ func (s *Sandbox) startInbox(ctx context.Context) error {
 	return nil
 }
 
+// registerer takes what the parts of the deployment count; nil for none.
+func (s *Sandbox) registerer() prometheus.Registerer {
+	if s.config.Metrics == nil {
+		return nil // an interface that holds a nil registry would be one
+	}
+	return s.config.Metrics
+}
+
+// countRedis counts what all parts of the deployment ask of Redis.
+func (s *Sandbox) countRedis(context.Context) error {
+	if s.config.Metrics != nil {
+		s.Redis.AddHook(metrics.RedisHook(s.config.Metrics))
+	}
+	return nil
+}
+
 // startWorkers starts the workers. They end together, so that the slowest call bounds the drain.
 func (s *Sandbox) startWorkers(ctx context.Context) error {
 	s.onClose(s.stopWorkers)
@@ -285,7 +308,7 @@ func (s *Sandbox) startWorkers(ctx context.Context) error {
 		}
 		w, err := worker.New(worker.Config{
 			Redis: s.Redis, Prefix: s.config.Prefix, Sealer: s.config.Sealer, Catalog: s.Catalog, Slots: s.config.Slots,
-			Shards: s.config.Shards, DrainTimeout: s.config.DrainTimeout, Version: s.config.Version, Member: member, Log: s.config.Log,
+			Shards: s.config.Shards, DrainTimeout: s.config.DrainTimeout, Version: s.config.Version, Member: member, Log: s.config.Log, Registerer: s.registerer(),
 		})
 		if err != nil {
 			return fmt.Errorf("start a worker: %w", err)
@@ -301,7 +324,7 @@ func (s *Sandbox) startWorkers(ctx context.Context) error {
 // startScheduler starts what mends the queues and has the endpoints probed.
 func (s *Sandbox) startScheduler(ctx context.Context) error {
 	standing, err := scheduler.New(scheduler.Config{
-		Redis: s.Redis, Prefix: s.config.Prefix, Sealer: s.config.Sealer, Shards: s.config.Shards, Log: s.config.Log,
+		Redis: s.Redis, Prefix: s.config.Prefix, Sealer: s.config.Sealer, Shards: s.config.Shards, Log: s.config.Log, Registerer: s.registerer(),
 		Plan: scheduler.Plan{Catalog: s.Catalog, HealthInterval: s.config.HealthInterval, Schedules: s.config.Schedules},
 	})
 	if err != nil {

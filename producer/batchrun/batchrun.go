@@ -20,6 +20,7 @@ import (
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/producer/files"
 	"github.com/forebay-queue/forebay/tasks/batches"
+	"github.com/forebay-queue/forebay/tasks/metrics"
 )
 
 const (
@@ -54,6 +55,7 @@ type Runner struct {
 	store   *batches.Store
 	owner   string
 	slots   chan struct{}
+	intake  *metrics.Intake
 	working sync.Map // ids of batches that are worked on
 	rests   sync.Map // ids of batches that could not be worked on: *rest
 }
@@ -77,6 +79,7 @@ func New(config Config) (*Runner, error) {
 	}
 	return &Runner{
 		config: config, store: config.Client.Batches(), owner: uuid.NewString(), slots: make(chan struct{}, config.AtOnce),
+		intake: metrics.NewIntake(config.Client.Registerer(), metrics.WayBatch),
 	}, nil
 }
 

@@ -109,7 +109,10 @@ func (r *Runner) enqueue(ctx context.Context, batch batches.Batch) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	e := &enqueuing{Runner: r, batch: batch, lines: batchlines.NewReader(reader, batch.Endpoint), checked: enqueuedOf(batch)}
-	for _, err := range r.config.Client.EnqueueMany(ctx, e.jobs(ctx, stop)) {
+	for receipt, err := range r.config.Client.EnqueueMany(ctx, e.jobs(ctx, stop)) {
+		if err == nil && receipt.Created {
+			r.intake.Accepted()
+		}
 		if err = e.received(ctx, err); err != nil {
 			stop(err) // EnqueueMany takes no more, and what it has taken is written
 		}
@@ -187,6 +190,9 @@ func (e *enqueuing) refuse(ctx context.Context, job tasks.Job, why error) error 
 	})
 	if errors.Is(err, producer.ErrIDConflict) {
 		return nil // it had been enqueued before, by a configuration that took it
+	}
+	if err == nil {
+		e.intake.Refused(refusal.Code)
 	}
 	return err
 }

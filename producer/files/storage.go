@@ -73,15 +73,28 @@ func openBucket(ctx context.Context, text string) (*blob.Bucket, error) {
 	if parsed.Scheme != schemeFile {
 		return blob.OpenBucket(context.WithoutCancel(ctx), text)
 	}
-	folder := filepath.FromSlash(parsed.Path)
-	if parsed.Host == "." {
-		folder = "." + folder
-	}
-	return fileblob.OpenBucket(folder, &fileblob.Options{
+	return fileblob.OpenBucket(folderOf(parsed), &fileblob.Options{
 		CreateDir: true, DirFileMode: 0o700, Metadata: fileblob.MetadataDontWrite,
 		// What is half-written stands beside what it will be: a rename works, and the sweep finds what a crash has left.
 		NoTempDir: true,
 	})
+}
+
+// Folder is that of a URL, as the process that opens it sees it; a bucket has none.
+func Folder(text string) (folder string, local bool) {
+	parsed, err := parseURL(text)
+	if err != nil || parsed.Scheme != schemeFile {
+		return "", false
+	}
+	return folderOf(parsed), true
+}
+
+func folderOf(parsed *url.URL) string {
+	folder := filepath.FromSlash(parsed.Path)
+	if parsed.Host == "." {
+		folder = "." + folder
+	}
+	return folder
 }
 
 // blobKey is where the bytes of a file are.

@@ -50,6 +50,8 @@ type Config struct {
 	Routes map[string]http.Handler
 	// Status is what GET /v1/status answers, as JSON. Defaults to no such address.
 	Status func(ctx context.Context) (any, error)
+	// Metrics answers GET /metrics, for operators. Defaults to no such address.
+	Metrics http.Handler
 	// Files keeps the files of batches. Defaults to none, and no addresses of files and batches.
 	Files *files.Store
 	// Heartbeat is how often a stream of events that has nothing to tell says so, and Reread how often it looks for
@@ -86,6 +88,7 @@ type API struct {
 	config Config
 	client *producer.Client
 	calls  *calls.Book
+	series *series
 	mux    *http.ServeMux
 	open   http.Handler // of the addresses that are everybody's
 	closed http.Handler // of all others
@@ -101,7 +104,7 @@ func Handler(config Config) (*API, error) {
 		return nil, errors.New("HTTP API: Config.Client is missing")
 	}
 	config = config.withDefaults()
-	a := &API{config: config, client: config.Client, mux: http.NewServeMux(), calls: calls.NewBook(config.Client.Redis(), config.Client.Keys())}
+	a := &API{config: config, client: config.Client, mux: http.NewServeMux(), series: newSeries(config.Client.Registerer()), calls: calls.NewBook(config.Client.Redis(), config.Client.Keys())}
 	a.draining, a.drain = context.WithCancel(context.Background())
 	if err := a.register(); err != nil {
 		return nil, fmt.Errorf("HTTP API: %w", err)
@@ -116,7 +119,8 @@ func (a *API) Drain() { a.drain() }
 
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	answer := &answerWriter{ResponseWriter: w}
+	answer, begun := &answerWriter{ResponseWriter: w}, time.Now()
+	defer func() { a.served(answer, r, begun) }()
 	defer a.contain(answer, r)
 	header := answer.Header()
 	header.Set("X-Content-Type-Options", "nosniff")
@@ -203,7 +207,8 @@ func (a *API) contain(w *answerWriter, r *http.Request) {
 // answerWriter knows whether an answer has begun.
 type answerWriter struct {
 	http.ResponseWriter
-	begun atomic.Bool
+	begun  atomic.Bool
+	status int
 }
 
 // Unwrap is for http.ResponseController.
@@ -212,6 +217,9 @@ func (w *answerWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // WriteHeader implements http.ResponseWriter.
 func (w *answerWriter) WriteHeader(status int) {
 	w.begun.Store(true)
+	if w.status < http.StatusOK { // what stands before is no answer yet
+		w.status = status
+	}
 	if header := w.Header(); header.Get("Content-Type") == mediaJSON {
 		header.Set("Content-Type", contentJSON)
 	}

@@ -54,7 +54,7 @@ func NewAuth(ctx context.Context, config AuthConfig) (*Auth, error) {
 	}
 	keys := keyspace.New(config.Prefix)
 	a := &Auth{
-		loopback: isLoopback(config.Address), tries: newTries(), jobs: jobs,
+		loopback: Loopback(config.Address), tries: newTries(), jobs: jobs,
 		sessions: sessions{client: config.Redis, keys: keys},
 		meter:    &meter{client: config.Redis, keys: keys},
 	}

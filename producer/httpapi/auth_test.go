@@ -69,6 +69,7 @@ func (d *door) open(address string, limits map[string]httpapi.TenantLimits) {
 	d.auth = auth
 	d.handler, err = httpapi.Handler(httpapi.Config{
 		Client: jobs, Authenticate: auth.Authenticate, Status: func(context.Context) (any, error) { return "well", nil },
+		Metrics: http.NotFoundHandler(), // whose answer shows who gets there
 	})
 	require.NoError(d.t, err)
 }
@@ -127,6 +128,7 @@ func TestEveryAddressForEveryKey(t *testing.T) {
 		{"POST", "/v1/jobs", `{"tenant":"other",` + someJob[1:], []int{401, 401, 403, 403, 403, 403, 201}},
 		{"DELETE", "/v1/jobs/done", "", []int{401, 401, 403, 404, 200, 403, 200}},
 		{"GET", "/v1/status", "", []int{401, 401, 403, 403, 403, 200, 200}},
+		{"GET", "/metrics", "", []int{401, 401, 403, 403, 403, 404, 404}},
 		{"POST", "/v1/queues/bulk/pause", "", []int{401, 401, 403, 403, 403, 403, 200}},
 		{"GET", "/monitor", "", []int{401, 401, 403, 403, 403, 200, 200}},
 		{"GET", "/monitor/api/queues", "", []int{401, 401, 403, 403, 403, 200, 200}},

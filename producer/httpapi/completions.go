@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/producer/internal/calls"
 	"github.com/forebay-queue/forebay/producer/internal/openai"
 	"github.com/forebay-queue/forebay/tasks"
@@ -75,6 +76,7 @@ func (a *API) beginCall(ctx context.Context, endpoint string, input *callInput) 
 	}
 	read, err := openai.Read(endpoint, input.RawBody, a.client.Catalog())
 	if err != nil {
+		a.series.count(producer.Receipt{}, err)
 		return nil, failure("", err)
 	}
 	if err := takeJobs(ctx, 1); err != nil {
@@ -97,7 +99,9 @@ func (a *API) beginCall(ctx context.Context, endpoint string, input *callInput) 
 		c.id = c.kept.Job
 	}
 	c.Job.ID = c.id
-	if _, err := a.client.Enqueue(ctx, c.Job); err != nil {
+	receipt, err := a.client.Enqueue(ctx, c.Job)
+	a.series.count(receipt, err)
+	if err != nil {
 		if refusal := openai.Refusal(err); refusal != nil {
 			_ = a.calls.Forget(ctx, c.kept) // else it is forgotten by itself
 			return nil, failure(c.id, refusal)

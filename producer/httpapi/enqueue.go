@@ -103,9 +103,11 @@ func (a *API) enqueue(ctx context.Context, input *enqueueInput) (*enqueueOutput,
 	}
 	job, err := decode(ctx, input.RawBody, key)
 	if err != nil {
+		a.series.count(producer.Receipt{ID: key}, err)
 		return nil, failure(key, err)
 	}
 	receipt, err := a.client.Enqueue(ctx, job)
+	a.series.count(receipt, err)
 	if err != nil {
 		return nil, failure(receipt.ID, err)
 	}
@@ -175,6 +177,7 @@ func (a *API) enqueueMany(ctx context.Context, body []byte, key string) (*enqueu
 		}
 		job, err := decode(ctx, text, id)
 		if err != nil {
+			a.series.count(producer.Receipt{}, err)
 			answers[i] = accepted(producer.Receipt{}, err)
 			continue
 		}
@@ -182,10 +185,12 @@ func (a *API) enqueueMany(ctx context.Context, body []byte, key string) (*enqueu
 	}
 	taken := 0
 	for receipt, err := range a.client.EnqueueMany(ctx, slices.Values(jobs)) {
+		a.series.count(receipt, err)
 		answers[places[taken]] = accepted(receipt, err)
 		taken++
 	}
 	for _, place := range places[taken:] { // the time was over before their turn
+		a.series.count(producer.Receipt{}, errStore())
 		answers[place] = accepted(producer.Receipt{}, errStore())
 	}
 	for i := range answers {

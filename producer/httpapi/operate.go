@@ -6,6 +6,9 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/envelope"
@@ -103,6 +106,17 @@ func (a *API) pause(ctx context.Context, known bool, param string, change func(c
 		return nil, errStore()
 	}
 	return a.getQueues(ctx, nil)
+}
+
+// getMetrics shows what the process counts. Nothing of it is a tenant's, but it is the deployment's.
+func (a *API) getMetrics(ctx context.Context, _ *struct{}) (*huma.StreamResponse, error) {
+	if err := mayOperate(ctx, false); err != nil {
+		return nil, err
+	}
+	return &huma.StreamResponse{Body: func(answer huma.Context) {
+		request, w := humago.Unwrap(answer)
+		a.config.Metrics.ServeHTTP(w, request)
+	}}, nil
 }
 
 type statusOutput struct{ Body any }

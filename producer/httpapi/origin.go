@@ -72,8 +72,8 @@ func isLocalHost(host string) bool {
 	return err == nil && ip.IsLoopback()
 }
 
-// isLoopback tells whether only this machine can reach an address, host:port.
-func isLoopback(address string) bool {
+// Loopback tells whether only this machine can reach an address, host:port.
+func Loopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	return err == nil && isLocalHost(host)
 }

@@ -15,12 +15,14 @@ import (
 const (
 	healthPath   = "/healthz"
 	readyPath    = "/readyz"
+	metricsPath  = "/metrics"
 	documentPath = "/openapi.json"
 	yamlPath     = "/openapi.yaml"
 	pagePath     = "/docs/"
 	jobsPath     = "/v1/jobs"
 	jobPath      = jobsPath + "/{id}"
 	resultPath   = jobPath + "/result"
+	eventsPath   = jobPath + "/events"
 )
 
 // The groups of the document.
@@ -124,7 +126,7 @@ A webhook whose result is too large to be sent links to it here. The link needs 
 expires.`, 400, 403, 404, 503)
 	link.Security = []map[string][]string{{}}
 	huma.Register(api, link, a.linkedResult)
-	events := operation(http.MethodGet, jobPath+"/events", "streamEvents", groupJobs, "How a job goes on, as server-sent events", `
+	events := operation(http.MethodGet, eventsPath, "streamEvents", groupJobs, "How a job goes on, as server-sent events", `
 An event is named status, or result for the end, after which the stream ends; its data is what GET of the job answers. The
 end is told at once. Other changes are told within some seconds, and those that do not last may be left out.`, 400, 404, 503)
 	events.Responses = map[string]*huma.Response{
@@ -148,6 +150,14 @@ func (a *API) registerOperation(api huma.API) {
 	if a.config.Status != nil {
 		huma.Register(api, operation(http.MethodGet, "/v1/status", "getStatus", groupOperator,
 			"Queues, workers, waits, endpoints and budget", "The same as `forebay status --json`.", 403, 503), a.getStatus)
+	}
+	if a.config.Metrics != nil {
+		metrics := operation(http.MethodGet, metricsPath, "getMetrics", groupOperator,
+			"What the process counts, for Prometheus", "docs/metrics.md says what each series is.", 403, 503)
+		metrics.Responses = map[string]*huma.Response{"200": {
+			Description: "The series", Content: map[string]*huma.MediaType{"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}}},
+		}}
+		huma.Register(api, metrics, a.getMetrics)
 	}
 	huma.Register(api, operation(http.MethodGet, healthPath, "getHealth", groupProcess, "200 for as long as the process lives", ""), a.getHealth)
 	huma.Register(api, operation(http.MethodGet, readyPath, "getReady", groupProcess,

@@ -254,6 +254,7 @@ func (a *API) runSchedule(ctx context.Context, input *scheduleInput) (*enqueueOu
 	job := entry.JobAt(time.Now())
 	job.ID += "-" + uuid.NewString()[:8]
 	receipt, err := a.client.Enqueue(ctx, job)
+	a.series.count(receipt, err)
 	if err != nil {
 		return nil, failure(receipt.ID, err)
 	}

@@ -91,6 +91,9 @@ func (n *Inbox) enqueue(ctx context.Context, entries []entry) (done []string, re
 	for receipt, refused := range n.client.EnqueueMany(ctx, slices.Values(jobs)) {
 		switch {
 		case refused == nil:
+			if receipt.Created {
+				n.intake.Accepted()
+			}
 			done = append(done, from[receipt.Index].id)
 			left--
 		case errors.Is(refused, tasks.ErrInvalidJob), errors.Is(refused, producer.ErrIDConflict):
@@ -137,6 +140,7 @@ func (n *Inbox) reject(ctx context.Context, r *refusal) error {
 		}
 	}
 	failpoint.At("inbox.rejected")
+	n.intake.Refused(r.code)
 	return nil
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/metrics"
 )
 
 // Group is the group of all consumers of the inbox.
@@ -111,6 +112,7 @@ type Inbox struct {
 	store    *jobstore.Store
 	keys     keyspace.Keyspace
 	log      zerolog.Logger
+	intake   *metrics.Intake
 	consumer string
 	// apart tells that the two streams may lie in different slots of a cluster.
 	apart bool
@@ -138,7 +140,7 @@ func New(config Config) (*Inbox, error) {
 	}
 	n := &Inbox{
 		config: config, redis: config.Redis, client: config.Client, store: store, keys: store.Keys(), log: config.Log,
-		consumer: uuid.NewString(),
+		consumer: uuid.NewString(), intake: metrics.NewIntake(config.Client.Registerer(), metrics.WayInbox),
 	}
 	_, n.apart = config.Redis.(*redis.ClusterClient)
 	n.stopping, n.stop = context.WithCancel(context.Background())

@@ -239,6 +239,19 @@ func (s *Store) Lease(ctx context.Context, id, owner string, keep time.Duration)
 	return err == nil && words[0] == "taken", err
 }
 
+// Leased tells whether somebody works on a batch.
+func (s *Store) Leased(ctx context.Context, id string) (bool, error) {
+	until, err := s.redis.HGet(ctx, s.keys.Batch(id), "owner_until").Int64()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return false, fmt.Errorf("read who works on batch %s: %w", id, err)
+	}
+	now, err := s.redis.Time(ctx).Result()
+	if err != nil {
+		return false, fmt.Errorf("read who works on batch %s: %w", id, err)
+	}
+	return until > now.UnixMilli(), nil
+}
+
 // Leave lets another one take the batch at once.
 func (s *Store) Leave(ctx context.Context, id, owner string) error {
 	_, err := s.run(ctx, "leave", id, leaseScript, []string{s.keys.Batch(id)}, owner, 0)

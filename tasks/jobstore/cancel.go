@@ -107,6 +107,7 @@ func (s *Store) cancel(ctx context.Context, record *Record, as cancelling) (word
 	if err != nil || r.word != "committed" {
 		return r.word, tasks.Status(r.text(0)), err
 	}
+	s.ended(record.Job, tasks.StatusCancelled, outcome)
 	if record.unread { // it stays among the open ones until somebody can read who else is to be told
 		return r.word, tasks.StatusCancelled, s.reportEnd(ctx, record, tasks.StatusCancelled, outcome)
 	}

@@ -130,6 +130,9 @@ func (s *Store) readCommitted(ctx context.Context, commit Commit, c call, a answ
 	stands := tasks.Status(a.reply.text(0))
 	switch a.reply.word {
 	case "committed":
+		if commit.Record != nil {
+			s.ended(commit.Record.Job, stands, commit.Result)
+		}
 		if commit.hasWaysOut() {
 			return Committed{Committed: true, Status: stands}, s.conclude(ctx, c.id)
 		}

@@ -40,6 +40,9 @@ func (s *Store) Reap(ctx context.Context, record *Record, status tasks.Status, r
 			milliseconds(record.keptFor(status)),
 		},
 	})
+	if err == nil && r.word == "committed" {
+		s.ended(record.Job, status, outcome)
+	}
 	switch {
 	case err != nil:
 		return false, err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/batches"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/seal"
@@ -35,6 +36,8 @@ type Config struct {
 	Replication Replication
 	// Shards is into how many shards the queues of new jobs and webhooks are divided. Defaults to 1.
 	Shards keyspace.Shards
+	// Ended is told of every end of an accepted job that this Store has written. Defaults to nobody.
+	Ended func(job tasks.Job, status tasks.Status, result tasks.Result)
 }
 
 // Store reads and writes the records of jobs. It may be used by any number of goroutines.
@@ -53,6 +56,7 @@ type Store struct {
 	batches  *batches.Store
 	webhooks *webhooks.Store
 	replies  atomic.Pointer[Replies]
+	ended    func(job tasks.Job, status tasks.Status, result tasks.Result)
 
 	sealing sync.Mutex
 	seal    cipher.AEAD // of tenants' cursors; nil until one is needed
@@ -77,6 +81,9 @@ func New(config Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if config.Ended == nil {
+		config.Ended = func(tasks.Job, tasks.Status, tasks.Result) {}
+	}
 	s := &Store{
 		redis: config.Redis, pipe: config.Pipe,
 		keys: keyspace.New(config.Prefix), shards: config.Shards,
@@ -85,7 +92,7 @@ func New(config Config) (*Store, error) {
 		sealer:  config.Sealer,
 		barrier: newBarrier(config.Redis, config.Replication),
 		trips:   newTrips(config.Redis),
-		batches: members, webhooks: hooks,
+		batches: members, webhooks: hooks, ended: config.Ended,
 	}
 	s.SetReplies(config.Replies)
 	return s, nil

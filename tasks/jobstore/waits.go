@@ -21,6 +21,23 @@ type Wait struct {
 	Waiting  tasks.Waiting
 }
 
+// Open counts the jobs that have not ended.
+func (s *Store) Open(ctx context.Context) (int64, error) {
+	pipe := s.redis.Pipeline()
+	sizes := make([]*redis.IntCmd, keyspace.IndexShards)
+	for shard := range sizes {
+		sizes[shard] = pipe.ZCard(ctx, s.keys.Index(shard, string(SetOpen)))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return 0, fmt.Errorf("count the open jobs in Redis: %w", err)
+	}
+	var open int64
+	for _, size := range sizes {
+		open += size.Val()
+	}
+	return open, nil
+}
+
 // Waits reads what open jobs wait for: of at most about so many of them, evenly over the index. Open is how many there
 // are, looked how many were looked at.
 func (s *Store) Waits(ctx context.Context, atMost int) (waits []Wait, looked, open int, err error) {

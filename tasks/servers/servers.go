@@ -31,8 +31,15 @@ type Server struct {
 	Policy string
 	// UsedBytes and MaxBytes are its memory, and its maxmemory, 0 for none. SystemBytes is that of its machine.
 	UsedBytes, MaxBytes, SystemBytes int64
-	// AOF tells that it keeps an append-only file; HidesAOF, that it does not say; AOFError, that it cannot write it.
-	AOF, HidesAOF, AOFError bool
+	// AOF tells that it keeps an append-only file; HidesAOF, that it does not say; RewriteError, that it could not
+	// make it shorter the last time.
+	AOF, HidesAOF, RewriteError bool
+	// SaveError tells that its last snapshot (RDB) failed.
+	SaveError bool
+	// Evicted is how many keys it has deleted for want of memory since it was started.
+	Evicted int64
+	// Clients are those connected to it, MaxClients how many may be.
+	Clients, MaxClients int
 	// Replicas are those connected to it.
 	Replicas int
 }
@@ -51,26 +58,38 @@ func Look(ctx context.Context, client redis.UniversalClient) ([]Server, error) {
 }
 
 func look(ctx context.Context, client redis.UniversalClient, section string) ([]Server, error) {
-	cluster, many := client.(*redis.ClusterClient)
-	if !many {
-		one, err := ask(ctx, client, section)
-		return []Server{one}, err
-	}
 	var all []Server
 	var mu sync.Mutex
-	err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+	err := Each(ctx, client, func(ctx context.Context, addr string, node redis.UniversalClient) error {
 		one, err := ask(ctx, node, section)
-		if err != nil {
-			return fmt.Errorf("node %s: %w", node.Options().Addr, err)
+		if err != nil && addr != "" {
+			err = fmt.Errorf("node %s: %w", addr, err)
 		}
-		one.Addr = node.Options().Addr
+		one.Addr = addr
 		mu.Lock()
 		defer mu.Unlock()
 		all = append(all, one)
-		return nil
+		return err
 	})
 	slices.SortFunc(all, func(a, b Server) int { return strings.Compare(a.Addr, b.Addr) })
 	return all, err
+}
+
+// Each calls do for every master, at the same time for those of a cluster, and returns one of its errors. The address is
+// empty where there is only the one.
+func Each(ctx context.Context, client redis.UniversalClient, do func(ctx context.Context, addr string, node redis.UniversalClient) error) error {
+	cluster, many := client.(*redis.ClusterClient)
+	if !many {
+		return do(ctx, "", client)
+	}
+	return cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+		return do(ctx, node.Options().Addr, node)
+	})
+}
+
+// Ask asks one server. An embedded Redis answers nothing.
+func Ask(ctx context.Context, node redis.Cmdable) (Server, error) {
+	return ask(ctx, node, "everything")
 }
 
 func ask(ctx context.Context, client redis.Cmdable, section string) (Server, error) {
@@ -100,8 +119,9 @@ func parse(text string) Server {
 	return Server{
 		Version: info["redis_version"], Role: info["role"], Cluster: info["cluster_enabled"] == "1", Policy: info["maxmemory_policy"],
 		UsedBytes: number("used_memory"), MaxBytes: number("maxmemory"), SystemBytes: number("total_system_memory"),
-		AOF: info["aof_enabled"] == "1", HidesAOF: !saysAOF, AOFError: info["aof_last_write_status"] == "err",
-		Replicas: int(number("connected_slaves")),
+		AOF: info["aof_enabled"] == "1", HidesAOF: !saysAOF,
+		RewriteError: info["aof_last_bgrewrite_status"] == "err", SaveError: info["rdb_last_bgsave_status"] == "err", Evicted: number("evicted_keys"),
+		Clients: int(number("connected_clients")), MaxClients: int(number("maxclients")), Replicas: int(number("connected_slaves")),
 	}
 }
 

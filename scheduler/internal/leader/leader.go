@@ -15,6 +15,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -64,6 +65,8 @@ type Candidate struct {
 	keys  keyspace.Keyspace
 	log   zerolog.Logger
 	token string
+	// asked is when it last asked for the lease.
+	asked atomic.Pointer[time.Time]
 }
 
 // New returns a Candidate. It sends nothing yet.
@@ -73,6 +76,14 @@ func New(config Config) *Candidate {
 		redis: config.Redis, keys: config.Keys, token: token,
 		log: config.Log.With().Str("candidate", token).Logger(),
 	}
+}
+
+// Asked is when the lease was last asked for; zero before the first time. Whoever takes part asks all the time.
+func (c *Candidate) Asked() time.Time {
+	if asked := c.asked.Load(); asked != nil {
+		return *asked
+	}
+	return time.Time{}
 }
 
 // Term is one time of leading.
@@ -195,6 +206,7 @@ func (t *Term) acquire(ctx context.Context, floor int64) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	c, asked := t.candidate, time.Now()
+	c.asked.Store(&asked)
 	reply, err := acquireScript.Run(ctx, c.redis, []string{c.keys.Leader()}, c.token, Lease.Milliseconds(), floor).StringSlice()
 	if err != nil {
 		return fmt.Errorf("leader: ask for the lease: %w", err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/events"
 	"github.com/forebay-queue/forebay/tasks/failpoint"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
+	"github.com/forebay-queue/forebay/tasks/metrics"
 	"github.com/forebay-queue/forebay/tasks/schedules"
 )
 
@@ -32,6 +34,8 @@ const (
 	// metaSchedule and metaTick are the metadata that tell a job's schedule, where there is room.
 	metaSchedule, metaTick = "schedule", "tick"
 	maxMetadata            = 16
+	// codeInvalid is what other ways in say of such a job, too.
+	codeInvalid = "invalid_job"
 )
 
 // Term is the leader's.
@@ -40,7 +44,7 @@ type Term interface {
 	Err() error
 }
 
-// Config configures a Ticker. Every field but Log is required.
+// Config configures a Ticker. Every field but Log and Registerer is required.
 type Config struct {
 	Redis   redis.UniversalClient
 	Store   *jobstore.Store
@@ -49,6 +53,8 @@ type Config struct {
 	Configured []schedules.Schedule
 	Term       Term
 	Log        zerolog.Logger
+	// Registerer takes what is counted.
+	Registerer prometheus.Registerer
 }
 
 // Ticker makes the jobs of one deployment's schedules. It is used by one goroutine.
@@ -56,6 +62,7 @@ type Ticker struct {
 	config    Config
 	schedules *schedules.Store
 	queue     *asynq.Client
+	intake    *metrics.Intake
 	// synced tells that the schedules of the configuration have been written.
 	synced bool
 }
@@ -64,7 +71,7 @@ type Ticker struct {
 func New(config Config) *Ticker {
 	return &Ticker{
 		config: config, schedules: schedules.New(config.Redis, config.Store.Keys(), config.Store.Sealer()),
-		queue: asynq.NewClientFromRedisClient(config.Redis),
+		queue: asynq.NewClientFromRedisClient(config.Redis), intake: metrics.NewIntake(config.Registerer, metrics.WaySchedule),
 	}
 }
 
@@ -162,6 +169,7 @@ func (t *Ticker) tick(ctx context.Context, entry schedules.Entry, now time.Time)
 		switch {
 		case errors.Is(err, tasks.ErrInvalidJob):
 			refused = err // and so would be the next try
+			t.intake.Refused(codeInvalid)
 		case errors.Is(err, jobstore.ErrIDConflict):
 			if refused = t.own(ctx, entry.Schedule, id, err); refused == nil {
 				made = append(made, id)
@@ -217,6 +225,9 @@ func (t *Ticker) make(ctx context.Context, schedule schedules.Schedule, tick, no
 	created, err := t.config.Store.Create(ctx, jobstore.NewJob(prepared))
 	if err != nil || created.Status.Ended() {
 		return job.ID, err
+	}
+	if created.Created {
+		t.intake.Accepted()
 	}
 	task, options, err := envelope.New(t.config.Store.Keys(), prepared.Job, created.Shard, created.Run)
 	if err != nil {
