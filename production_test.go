@@ -70,6 +70,8 @@ func killedMaster(t *testing.T, servers func(testing.TB) redisSite, waits bool) 
 	d.eventually("jobs are accepted again", func() bool { return feed.accepted() >= min(accepted+20, jobs) })
 	d.servers[0].Start() // without it a shard of two servers has nobody to wait for
 	group.Wait()
+	// Until then it may be taken for what it was, by who asks a Sentinel that has not heard yet.
+	d.eventually("the one that was killed follows", func() bool { return role(t, d.servers[0]) == "slave" })
 
 	lost, repeated := 0, 0
 	ended := []time.Time{killed}
@@ -137,12 +139,19 @@ func (d *deployment) replicas() []*redistest.Server {
 
 // tookOver tells that a replica of the first server is a master.
 func (d *deployment) tookOver() bool {
-	return slices.ContainsFunc(d.replicas(), func(replica *redistest.Server) bool {
-		client := redis.NewClient(redistest.Options(replica.Addr))
-		defer func() { _ = client.Close() }()
-		role, _ := client.Do(d.t.Context(), "ROLE").Slice()
-		return len(role) > 0 && role[0] == "master"
-	})
+	return slices.ContainsFunc(d.replicas(), func(replica *redistest.Server) bool { return role(d.t, replica) == "master" })
+}
+
+// role is what a server says that it is.
+func role(t testing.TB, server *redistest.Server) any {
+	t.Helper()
+	client := redis.NewClient(redistest.Options(server.Addr))
+	defer func() { _ = client.Close() }()
+	said, _ := client.Do(t.Context(), "ROLE").Slice()
+	if len(said) == 0 {
+		return nil
+	}
+	return said[0]
 }
 
 // startSchedulers starts schedulers that are ended with the test.
