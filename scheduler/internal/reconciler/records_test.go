@@ -94,6 +94,9 @@ func TestATaskThatAsynqEnded(t *testing.T) {
 		archived, completed := b.queued(), b.taken("w1")
 		held, unreadable := b.taken("w2"), b.queued()
 		b.alive("w2")
+		out := tasks.Attempt{Delivery: b.get(held).Delivery, Worker: "w2", Endpoint: "e", CallDeadline: time.Now().Add(time.Minute)}
+		_, err := b.store.Begin(b.t.Context(), held, 1, out)
+		require.NoError(b.t, err)
 		require.NoError(b.t, b.inspector.ArchiveTask("bulk", archived))
 		require.NoError(b.t, b.inspector.ArchiveTask("bulk", unreadable))
 		k := b.bulk.keys
@@ -114,7 +117,7 @@ func TestATaskThatAsynqEnded(t *testing.T) {
 		require.Equal(b.t, "dead", b.indexed(archived))
 		require.Equal(b.t, "pending(pending)", b.places(completed))
 		require.Equal(b.t, "pending(pending)", b.places(unreadable))
-		require.Equal(b.t, tasks.StatusRunning, b.get(held).Status, "its worker lives")
+		require.Equal(b.t, tasks.StatusRunning, b.get(held).Status, "its worker lives, and has a call out")
 		require.Equal(b.t, "completed(completed)", b.places(held))
 	})
 }

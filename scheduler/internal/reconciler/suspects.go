@@ -82,7 +82,7 @@ func (r *Reconciler) judge(ctx context.Context, id string, known suspect) error 
 		delete(r.records.suspects, id)
 		return nil
 	}
-	if busy, err := r.busyWithout(ctx, record, known); err != nil || busy {
+	if busy, err := r.busyWithout(ctx, record, known, place == "completed"); err != nil || busy {
 		return err
 	}
 	switch {
@@ -117,13 +117,18 @@ func (r *Reconciler) busy(ctx context.Context, record *jobstore.Record) (bool, e
 	return !until.IsZero(), err
 }
 
-// busyWithout is busy for a job whose task asynq has let go of. A worker does that with its last word on a delivery. Where
-// the record says otherwise, that word may have been lost, as with a master of Redis that had not replicated it, while
-// the worker lives on: so it has to show, for as long as a task must have been missing, that it gets on.
-func (r *Reconciler) busyWithout(ctx context.Context, record *jobstore.Record, known suspect) (bool, error) {
+// busyWithout is busy for a job whose task is not to be delivered any more. A worker acknowledges a task with its last word
+// on the delivery; where the record says otherwise, that word was lost, as with a master of Redis that had not replicated
+// it, while the worker lives on. Where the task is gone without an ack, the worker has to show, for as long as the task
+// must have been missing, that it gets on.
+func (r *Reconciler) busyWithout(ctx context.Context, record *jobstore.Record, known suspect, acked bool) (bool, error) {
 	busy, err := r.busy(ctx, record)
 	if err != nil || !busy {
 		return busy, err
+	}
+	if acked {
+		until, err := r.store.CloseOrphans(ctx, record, "")
+		return !until.IsZero(), err
 	}
 	at := record.Delivery
 	if calls := len(record.Attempts); calls > 0 {
