@@ -57,7 +57,11 @@ func (d *delivery) attempt(ctx context.Context, call call) (*made, *gate.Admissi
 	}
 	key, err := d.plan.key(endpoint)
 	if err != nil {
-		result.outcome = policy.Outcome{Class: tasks.ClassAuth, Code: "key_refused", Message: err.Error()}
+		// It says nothing of the endpoint: no other worker is to be kept from it.
+		d.worker.log.Error().Err(err).Str("job", d.job.ID).Str("endpoint", endpoint.Name).Dur("wait", keyWait).
+			Msg("the endpoint's key cannot be read here; the job tries others, or waits")
+		result.outcome = policy.Outcome{Class: tasks.ClassDeferred, Code: "key_missing", Message: err.Error()}
+		result.cooldown = keyWait
 		return result, nil, d.settle(result)
 	}
 	result.ledger = d.intent(route, endpoint, admission)
@@ -81,6 +85,9 @@ func (d *delivery) attempt(ctx context.Context, call call) (*made, *gate.Admissi
 	}
 	return result, nil, d.settle(result)
 }
+
+// keyWait is how soon a job comes back to an endpoint whose key could not be read.
+const keyWait = 10 * time.Second
 
 // errNotBegun tells that a call was admitted, to begin somewhat later, and the delivery was stopped, or its queue or task
 // type paused, before.

@@ -7,7 +7,6 @@ import (
 
 	"github.com/hibiken/asynq"
 
-	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/gate"
@@ -100,7 +99,12 @@ func (d *delivery) makeHealthProbe(ctx context.Context, probe envelope.HealthPro
 		case <-ctx.Done():
 		}
 	}()
-	answer, outcome := d.plan.askHealth(ctx, endpoint)
+	key, err := d.plan.key(endpoint)
+	if err != nil {
+		w.log.Error().Err(err).Str("endpoint", endpoint.Name).Msg("the endpoint's key cannot be read here; it is not probed")
+		return
+	}
+	answer, outcome := d.plan.askHealth(ctx, endpoint, key)
 	if answer.Err != nil && ctx.Err() != nil {
 		return // our own end says nothing of the endpoint
 	}
@@ -123,11 +127,7 @@ func (d *delivery) makeHealthProbe(ctx context.Context, probe envelope.HealthPro
 }
 
 // askHealth asks for the endpoint's models, as a call would ask it.
-func (p *plan) askHealth(ctx context.Context, endpoint *catalog.Endpoint) (provider.Answer, policy.Outcome) {
-	key, err := p.key(endpoint)
-	if err != nil {
-		return provider.Answer{}, policy.Outcome{Class: tasks.ClassAuth, Code: "key_refused", Message: err.Error()}
-	}
+func (p *plan) askHealth(ctx context.Context, endpoint *catalog.Endpoint, key string) (provider.Answer, policy.Outcome) {
 	limit := otherHealthTimeout
 	if endpoint.Priority == 1 {
 		limit = firstHealthTimeout

@@ -250,12 +250,28 @@ func (w *walk) conclude() conclusion {
 	if w.oversize != nil {
 		return conclusion{ended: tasks.StatusFailed, failure: w.oversize}
 	}
+	if w.record.Deliveries < strangeDeliveries {
+		// The way in knew a route. While a configuration is rolled out, another worker may know it already.
+		now := time.Now().UTC()
+		w.worker.log.Warn().Str("job", w.job.ID).Dur("wait", strangeWait).
+			Msg("no endpoint of this worker's configuration serves any of the job's models; it goes back, as another worker may know better")
+		return conclusion{wait: strangeWait, waiting: tasks.Waiting{Reason: reasonNoRoute, Since: now, Until: now.Add(strangeWait)}}
+	}
 	return conclusion{ended: tasks.StatusFailed, failure: &tasks.Failure{
-		Class: tasks.ClassInvalid, Code: "no_route",
+		Class: tasks.ClassInvalid, Code: reasonNoRoute,
 		Message: "no endpoint of this worker's configuration serves any of the job's models",
 		Hint:    "add one to `endpoints`, or list the model under the `models` of one, and enqueue the job again",
 	}}
 }
+
+const (
+	// reasonNoRoute is what a job waits for, and in the end fails by, that this worker's configuration has no route for.
+	reasonNoRoute = "no_route"
+	// strangeWait is how soon such a job is delivered again, and strangeDeliveries how many deliveries it is worth: five
+	// minutes in all.
+	strangeWait       = 15 * time.Second
+	strangeDeliveries = 20
+)
 
 // tryBackoff is the wait before a further call at the same endpoint: it doubles, and half of it is chance.
 func (w *walk) tryBackoff(try int) time.Duration {

@@ -223,10 +223,10 @@ func (w *Worker) Start(ctx context.Context) error {
 	if !w.started.CompareAndSwap(false, true) {
 		return errors.New("worker: started twice")
 	}
-	if err := w.checkClock(ctx); err != nil {
+	if err := w.checkServers(ctx); err != nil {
 		return err
 	}
-	if err := w.checkServers(ctx); err != nil {
+	if err := w.checkClock(ctx); err != nil {
 		return err
 	}
 	if err := w.config.Member.Beat(ctx); err != nil {

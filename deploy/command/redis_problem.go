@@ -21,6 +21,8 @@ func redisProblem(err error) error {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("no answer within %s", redisTimeout)
+	case strings.Contains(err.Error(), "all sentinels specified") && strings.Contains(err.Error(), "redis: nil"):
+		return errors.New("no Sentinel knows a master of that name")
 	case errors.Is(err, io.EOF):
 		return errors.New("it closed the connection without a word")
 	case strings.HasPrefix(err.Error(), "redis: can't parse"):
@@ -41,7 +43,7 @@ func redisRemedy(options *redis.UniversalOptions, err error) string {
 	text := err.Error()
 	switch {
 	case redis.IsAuthError(err):
-		return fmt.Sprintf("give its user and password in the URL of %s, or by password_env in the configuration", envRedis)
+		return fmt.Sprintf("give its user and password in the URL of %s or, for the configuration's own redis.url, by password_env", envRedis)
 	case strings.Contains(text, "DB index is out of range"):
 		return fmt.Sprintf("choose a database that it has, such as %s/0, or raise its setting `databases`", options.Addrs[0])
 	case strings.Contains(text, "cluster support disabled"):

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -29,6 +30,8 @@ const (
 
 	// redisTimeout bounds connecting to Redis, and every command.
 	redisTimeout = 5 * time.Second
+	// nodeTimeout is how soon a node of a cluster must answer to be begun with.
+	nodeTimeout = time.Second
 	// loadedPoll is how often a Redis is asked that still loads its data.
 	loadedPoll = 100 * time.Millisecond
 )
@@ -105,16 +108,24 @@ func configPath(cmd *cobra.Command) string {
 	return ""
 }
 
-// redisOptions are those of the flag's Redis, else of the environment's, the configuration's, or the default one.
+// redisOptions are those of the flag's Redis, else of the environment's, the configuration's, or the default one. What the
+// configuration trusts over TLS holds for all of them; its user and its password are for its own.
 func redisOptions(cmd *cobra.Command, file *config.File) (*redis.UniversalOptions, error) {
 	flag, _ := cmd.Flags().GetString(flagRedis)
+	url, source := flag, "--"+flagRedis
 	switch {
 	case flag != "":
-		return parseRedisURL(flag, "--"+flagRedis)
 	case os.Getenv(envRedis) != "":
-		return parseRedisURL(os.Getenv(envRedis), envRedis)
+		url, source = os.Getenv(envRedis), envRedis
 	case file == nil:
-		return parseRedisURL(defaultRedisURL, "the default")
+		url, source = defaultRedisURL, "the default"
+	}
+	if url != "" {
+		options, err := parseRedisURL(url, source)
+		if err == nil && file != nil && options.TLSConfig != nil {
+			err = file.Redis.Trust(options)
+		}
+		return options, err
 	}
 	options, err := file.RedisOptions()
 	if err == nil {
@@ -183,6 +194,9 @@ func openRedis(ctx context.Context, options *redis.UniversalOptions, connections
 	options.PoolSize = max(options.PoolSize, connections)
 	// No server but Redis Enterprise knows them.
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	if options.IsClusterMode && len(options.Addrs) > 1 {
+		options.Addrs = answering(ctx, options)
+	}
 	client := redis.NewUniversalClient(options)
 	servers.Follow(client)
 	ping, cancel := context.WithTimeout(ctx, redisTimeout)
@@ -199,6 +213,36 @@ func openRedis(ctx context.Context, options *redis.UniversalOptions, connections
 		return nil, errors.New("interrupted while connecting to Redis")
 	}
 	return nil, fmt.Errorf("cannot reach Redis at %s: %w; %s", redisAddress(options), redisProblem(err), redisRemedy(options, err))
+}
+
+// answering are the nodes of a cluster that answer at once, or all where none does: a client begins with any of them, and
+// one that hangs would cost it all the time that it has.
+func answering(ctx context.Context, options *redis.UniversalOptions) []string {
+	answers := make([]bool, len(options.Addrs))
+	var group sync.WaitGroup
+	for i, addr := range options.Addrs {
+		group.Go(func() {
+			node := options.Simple()
+			node.Addr, node.PoolSize, node.MaxRetries = addr, 1, -1
+			node.DialTimeout, node.ReadTimeout = nodeTimeout, nodeTimeout
+			client := redis.NewClient(node)
+			defer client.Close()
+			ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
+			defer cancel()
+			answers[i] = client.Ping(ctx).Err() == nil
+		})
+	}
+	group.Wait()
+	var found []string
+	for i, addr := range options.Addrs {
+		if answers[i] {
+			found = append(found, addr)
+		}
+	}
+	if len(found) == 0 {
+		return options.Addrs
+	}
+	return found
 }
 
 // awaitLoaded waits a little, and tells whether Redis may be asked again.

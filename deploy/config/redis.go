@@ -167,6 +167,8 @@ func setMany(options *redis.UniversalOptions, path string, query url.Values) err
 		return errors.New("does not say what the Sentinels call the master: add ?master=name, as in their `sentinel monitor name ...`")
 	case len(query) > 0:
 		return errors.New("has an option that is not known; there is ?master=name for Sentinels")
+	case strings.ContainsAny(options.MasterName, "/?#@ "):
+		return errors.New("names a master with a character that no name has; the database stands before the ?")
 	case path == "":
 		return nil
 	}
@@ -208,7 +210,7 @@ func (f *File) RedisOptions() (*redis.UniversalOptions, error) {
 	if err := f.credentials(options, field); err != nil {
 		return nil, err
 	}
-	return options, r.trust(options)
+	return options, r.Trust(options)
 }
 
 // credentials puts users and passwords into the options of the URL in a field.
@@ -269,8 +271,8 @@ func cause(err error) error {
 	return err
 }
 
-// trust reads the certificates of the section tls.
-func (r Redis) trust(options *redis.UniversalOptions) error {
+// Trust reads the certificates of the section tls into the options of a URL.
+func (r Redis) Trust(options *redis.UniversalOptions) error {
 	t := r.TLS
 	if t == (RedisTLS{}) {
 		return nil

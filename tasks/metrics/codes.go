@@ -11,7 +11,7 @@ import (
 var codes = set(
 	// Forebay's own.
 	"answer_lost", "answer_rejected", "answer_too_large", "budget_exhausted", "cancelled", "connection_failed", "connection_lost",
-	"deadline_passed", "key_refused", "lease_lost", "no_answer", "no_route", "not_served_anywhere", "over_budget", "over_limit",
+	"deadline_passed", "key_missing", "lease_lost", "no_answer", "no_route", "not_served_anywhere", "over_budget", "over_limit",
 	"over_max_cost", "panic", "provider_unavailable", "redis_failed", "task_archived", "task_deleted", "timeout",
 	"truncated_answer", "unreadable", "withdrawn", "worker_gone", "workers_died",
 	// Those of the ways in.

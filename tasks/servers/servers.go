@@ -7,6 +7,7 @@ package servers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -25,6 +26,8 @@ type Server struct {
 	Version string
 	// Role is "master" or "slave".
 	Role string
+	// Sentinel tells that it is a Sentinel.
+	Sentinel bool
 	// Cluster tells that it is a node of Redis Cluster.
 	Cluster bool
 	// Policy is its maxmemory-policy.
@@ -117,7 +120,7 @@ func parse(text string) Server {
 	}
 	_, saysAOF := info["aof_enabled"]
 	return Server{
-		Version: info["redis_version"], Role: info["role"], Cluster: info["cluster_enabled"] == "1", Policy: info["maxmemory_policy"],
+		Version: info["redis_version"], Role: info["role"], Cluster: info["cluster_enabled"] == "1", Sentinel: info["redis_mode"] == "sentinel", Policy: info["maxmemory_policy"],
 		UsedBytes: number("used_memory"), MaxBytes: number("maxmemory"), SystemBytes: number("total_system_memory"),
 		AOF: info["aof_enabled"] == "1", HidesAOF: !saysAOF,
 		RewriteError: info["aof_last_bgrewrite_status"] == "err", SaveError: info["rdb_last_bgsave_status"] == "err", Evicted: number("evicted_keys"),
@@ -146,6 +149,8 @@ func Check(ctx context.Context, client redis.UniversalClient) (warnings []string
 		case s.Evicts():
 			return nil, fmt.Errorf("%s has the maxmemory-policy %s: when its memory runs out it deletes jobs and leases without a word; %s",
 				s.Name(), s.Policy, EvictsRemedy)
+		case s.Sentinel:
+			return nil, errors.New("what answers there is a Sentinel, which keeps no jobs; write redis-sentinel://host:port,host:port/database?master=name")
 		case s.Role == "slave":
 			return nil, fmt.Errorf("%s is a replica, which takes no writes; name its master", s.Name())
 		case s.Version == "" || s.HidesAOF:
