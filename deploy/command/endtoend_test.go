@@ -174,10 +174,10 @@ func TestMistakesThroughTheBinary(t *testing.T) {
 		status int
 		want   []string
 	}{
-		{"unreachable Redis", "worker --config " + simulated + " --redis " + redis, exitFailed, []string{
+		{"unreachable Redis", "worker --ops-listen off --config " + simulated + " --redis " + redis, exitFailed, []string{
 			"forebay: cannot reach Redis at 127.0.0.1:1/0: connect: connection refused; start it there, or name another with --redis or FOREBAY_REDIS_URL",
 		}},
-		{"wrong key shape", "worker", exitFailed, []string{
+		{"wrong key shape", "worker --ops-listen off", exitFailed, []string{
 			`accounts.holysheep.key_env: the environment variable HOLYSHEEP_API_KEY holds a key of another shape: it begins differently; put the API key there (expected: begins with "sk-" or "hs-", at least 20 characters)`,
 			"accounts.openai.key_env: the environment variable OPENAI_API_KEY holds a placeholder",
 		}},
