@@ -157,6 +157,7 @@ func (d *deployment) configure() {
 	text := fmt.Sprintf(`
 redis: {url: %q%s}
 queues: {shards: %d}
+ops: {listen: off} # several processes stand on one machine
 worker: {slots: %d, drain_timeout: 10m}
 breaker: {failures: %d, recovery: %s}
 accounts: {sim: {}}
