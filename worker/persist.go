@@ -27,7 +27,7 @@ func (w *Worker) persist(what, job string, write func(context.Context) error) er
 			return err
 		}
 		if try == 1 {
-			w.log.Warn().Err(err).Str("job", job).Msg("Redis is away; the worker keeps trying to " + what)
+			w.log.Warn().Err(err).Str("job", job).Msg("Redis is away or takes no writes; the worker keeps trying to " + what)
 		}
 		if !pause(w.writable, wait) {
 			w.log.Error().Err(err).Str("job", job).Msg("the worker stopped before it could " + what)

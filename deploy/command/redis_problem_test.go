@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/forebay-queue/forebay/deploy/config"
 	"github.com/forebay-queue/forebay/tasks/redistest"
 )
 
@@ -106,4 +107,42 @@ func TestErrorsOfScriptsAreCondensed(t *testing.T) {
 		withoutScripts(fmt.Errorf("job a: %w; enqueue it again", denied)))
 	// Also where somebody has made a text of the error on its way.
 	assert.Equal(t, "a: OOM is all", withoutScripts(fmt.Errorf("a: %s", "OOM is all. script: 2b5e0c1f2b5e0c1f2b5e0c1f2b5e0c1f2b5e0c1f, on @user_script:12.")))
+}
+
+// Whatever is asked for is said in one line.
+func TestAMasterThatNoSentinelKnows(t *testing.T) {
+	t.Parallel()
+	addrs, _ := redistest.Sentinel(t)
+	got := inProcess(t, "", "status", "--redis", "redis-sentinel://"+strings.Join(addrs, ",")+"/0?master=nobody")
+	assert.Equal(t, exitFailed, got.status)
+	assert.Equal(t, "forebay: cannot reach Redis at nobody/0 by the Sentinels at "+strings.Join(addrs, ",")+": no Sentinel knows a master of that name; "+
+		"check the Sentinels' addresses, and that they watch a master of the name nobody (SENTINEL MASTERS lists them)\n", got.stderr)
+}
+
+// A node that takes connections and says nothing keeps nobody from the cluster.
+func TestANodeThatHangs(t *testing.T) {
+	t.Parallel()
+	_, nodes := redistest.Cluster(t)
+	hung := listenAnd(t, func(c net.Conn) { go func() { _, _ = io.Copy(io.Discard, c) }() })
+	for range 5 { // go-redis begins with any of them
+		options, err := parseRedisURL("redis-cluster://"+hung+","+nodes[0].Addr, "the test")
+		require.NoError(t, err)
+		client, err := openRedis(t.Context(), options, 1)
+		require.NoError(t, err)
+		require.NoError(t, client.Close())
+	}
+}
+
+// What the configuration trusts over TLS holds for a URL of the flag, too; its password does not.
+func TestTheFlagsRedisIsTrustedAsTheConfigurationSays(t *testing.T) {
+	t.Parallel()
+	file, err := config.Load(simulatedFile(t))
+	require.NoError(t, err)
+	file.Redis.TLS.ServerName, file.Redis.PasswordEnv = "redis.internal", "NOBODY_HAS_SET_THIS"
+	cmd, _ := newRoot()
+	require.NoError(t, cmd.ParseFlags([]string{"--" + flagRedis, "rediss://127.0.0.1:1"}))
+	options, err := redisOptions(cmd, file)
+	require.NoError(t, err)
+	assert.Equal(t, "redis.internal", options.TLSConfig.ServerName)
+	assert.Empty(t, options.Password)
 }

@@ -55,6 +55,7 @@ func TestURLsOfRedisThatAreRefused(t *testing.T) {
 		"redis-sentinel://s3cr3t@a:1":       "add ?master=name",
 		"redis-sentinel://a:1?master=m&x=1": "an option that is not known",
 		"redis-sentinel://a:1/x?master=m":   "a database that is no number",
+		"redis-sentinel://a:1?master=m/0":   "names a master with a character that no name has",
 		"redis-cluster://a:1/0":             "a cluster has only the one",
 		"redis-cluster://a:1?master=m":      "for redis-sentinel://",
 		"redis-cluster://a:1,,b:2":          "not host:port",

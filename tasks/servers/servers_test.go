@@ -62,6 +62,15 @@ func TestCheckOfAReplicaAndOfACluster(t *testing.T) {
 	require.ErrorContains(t, err, "Redis is a replica, which takes no writes")
 }
 
+func TestCheckOfASentinel(t *testing.T) {
+	t.Parallel()
+	addrs, _ := redistest.Sentinel(t)
+	sentinel := redis.NewClient(redistest.Options(addrs[0]))
+	t.Cleanup(func() { _ = sentinel.Close() })
+	_, err := servers.Check(t.Context(), sentinel)
+	require.ErrorContains(t, err, "what answers there is a Sentinel, which keeps no jobs; write redis-sentinel://")
+}
+
 func TestEmbeddedRedisHasRoom(t *testing.T) {
 	t.Parallel()
 	client, _ := redistest.Embedded(t)
