@@ -60,7 +60,7 @@ func (d *delivery) attempt(ctx context.Context, call call) (*made, *gate.Admissi
 		// It says nothing of the endpoint: no other worker is to be kept from it.
 		d.worker.log.Error().Err(err).Str("job", d.job.ID).Str("endpoint", endpoint.Name).Dur("wait", keyWait).
 			Msg("the endpoint's key cannot be read here; the job tries others, or waits")
-		result.outcome = policy.Outcome{Class: tasks.ClassDeferred, Code: "key_missing", Message: err.Error()}
+		result.outcome = policy.Outcome{Class: tasks.ClassDeferred, Code: codeKeyMissing, Message: err.Error()}
 		result.cooldown = keyWait
 		return result, nil, d.settle(result)
 	}
@@ -86,8 +86,12 @@ func (d *delivery) attempt(ctx context.Context, call call) (*made, *gate.Admissi
 	return result, nil, d.settle(result)
 }
 
-// keyWait is how soon a job comes back to an endpoint whose key could not be read.
-const keyWait = 10 * time.Second
+const (
+	// codeKeyMissing is what a job waits for when its worker cannot read the endpoint's key.
+	codeKeyMissing = "key_missing"
+	// keyWait is how soon it comes back.
+	keyWait = 10 * time.Second
+)
 
 // errNotBegun tells that a call was admitted, to begin somewhat later, and the delivery was stopped, or its queue or task
 // type paused, before.

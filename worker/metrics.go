@@ -68,6 +68,7 @@ var waitReasons = map[string]bool{
 	string(gate.ReasonCooldown): true, string(gate.ReasonNotServed): true, string(gate.ReasonRequests): true,
 	string(gate.ReasonTokens): true, string(gate.ReasonPermits): true, string(gate.ReasonBudget): true,
 	reasonAttemptOpen: true, reasonRedisAway: true, reasonGivenBack: true, reasonPaused: true, reasonUnreadable: true,
+	reasonNoRoute: true, codeKeyMissing: true,
 }
 
 // waits counts a wait of a job.

@@ -46,6 +46,7 @@ func TestAKeyThatIsMissingHereIsMissingHereOnly(t *testing.T) {
 		require.Error(t, b.deliverTo(without, id))
 		result := b.result(id)
 		assert.Equal(t, tasks.StatusQueued, result.Status)
+		assert.Equal(t, "key_missing", result.Waiting.Reason)
 		assert.Zero(t, result.Retries)
 		assert.Empty(t, asked(result))
 		for _, name := range []string{"a-1", "a-2", "b-1"} {

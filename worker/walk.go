@@ -216,9 +216,12 @@ func (w *walk) judge(made *made) (policy.Next, *conclusion) {
 		w.final, w.finalSaid = w.failure, w.said
 	case policy.Limited:
 		w.called = false
+		reason := gate.ReasonCooldown
+		if made.outcome.Code == codeKeyMissing {
+			reason = codeKeyMissing
+		}
 		w.refused = append(w.refused, refusal{
-			made.route,
-			gate.Admission{Route: made.route, Reason: gate.ReasonCooldown, RetryIn: made.cooldown, TicketIn: made.cooldown},
+			made.route, gate.Admission{Route: made.route, Reason: reason, RetryIn: made.cooldown, TicketIn: made.cooldown},
 		})
 	case policy.AgainThenNextRoute, policy.NextRoute, policy.OtherAccounts, policy.Later:
 	}

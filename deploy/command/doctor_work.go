@@ -78,11 +78,11 @@ func whyOpen(e endpointStatus) (why, hint string) {
 	}
 	switch tasks.Class(e.Cause) { //nolint:exhaustive // the classes that open a breaker at once; all others are counted
 	case tasks.ClassAuth:
-		return "the key of account " + e.Account + " was refused", "put a key that is valid where the account's key_env or key_file says, and start the workers anew" + closing
+		return "the key of account " + e.Account + " was refused", "put a key that is valid into the account's key_file, or where its key_env says and start the workers anew" + closing
 	case tasks.ClassQuota:
 		return "the account " + e.Account + " has no money or quota left", "pay in at the provider, or raise its quota" + closing
 	case tasks.ClassMisconfigured:
-		return "what answers there is no such API: a redirect, a page, or a path that does not exist", "set the endpoint's url and proxy right in the configuration, and start the workers anew" + closing
+		return "what answers there is no such API: a redirect, a page, or a path that does not exist", "set the endpoint's url and proxy right in the configuration, which workers take up by themselves" + closing
 	case "slow":
 		return "too many of its calls were slower than breaker.slow_call", "look at the provider's latency; it closes by itself when a probe is answered fast"
 	}
