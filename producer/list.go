@@ -6,6 +6,9 @@ import (
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 )
 
+// MaxListLimit is how many jobs a page has at most.
+const MaxListLimit = jobstore.MaxListLimit
+
 // What lists are asked for and answer.
 type (
 	// Filter says which jobs are meant.

@@ -13,8 +13,10 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
 
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/activity"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
@@ -81,6 +83,9 @@ type Config struct {
 	// Registerer takes the series that are counted by what the Client is given to: the HTTP API, the inbox, the work on
 	// batches. Defaults to none.
 	Registerer prometheus.Registerer
+	// Log takes what goes wrong beside the jobs: that the activity of this process cannot be written. The zero value
+	// discards it.
+	Log zerolog.Logger
 }
 
 func (c Config) validate() error {
@@ -114,6 +119,7 @@ type Client struct {
 	concurrency int
 	meter       *servers.Meter
 	registerer  prometheus.Registerer
+	activity    *activity.Recorder
 }
 
 // New returns a Client. It sends nothing yet: see Ready.
@@ -129,12 +135,14 @@ func New(config Config) (*Client, error) {
 		}
 	}
 	var c *Client
-	ends := metrics.NewEnds(config.Registerer)
+	ends, recorder := metrics.NewEnds(config.Registerer), activity.New(config.Redis, keyspace.New(config.Prefix), config.Log)
 	stores := jobstore.Config{
 		Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer, Shards: config.Shards, Replication: config.Replication,
 		Ended: func(job tasks.Job, status tasks.Status, result tasks.Result) {
 			ends.Ended(c.Catalog(), job, status, result)
+			recorder.Ended(c.Catalog(), job, status, result)
 		},
+		Accepted: recorder.Accepted,
 	}
 	if config.Catalog != nil {
 		stores.Replies = jobstore.Replies(config.Catalog.ReplyStreams)
@@ -144,7 +152,7 @@ func New(config Config) (*Client, error) {
 		return nil, err
 	}
 	c = &Client{
-		redis: config.Redis, store: store, registerer: config.Registerer, concurrency: config.Concurrency,
+		redis: config.Redis, store: store, registerer: config.Registerer, activity: recorder, concurrency: config.Concurrency,
 		meter:     servers.NewMeter(config.Redis, cmp.Or(config.MemoryLimit, servers.DefaultLimit)),
 		queue:     asynq.NewClientFromRedisClient(queue),
 		inspector: asynq.NewInspectorFromRedisClient(config.Redis),
@@ -186,8 +194,12 @@ func (c *Client) Keys() keyspace.Keyspace { return c.store.Keys() }
 // Shards is into how many shards the queues are divided: Config.Shards.
 func (c *Client) Shards() keyspace.Shards { return c.store.Shards() }
 
-// Close ends every Wait. The Redis client stays open.
-func (c *Client) Close() error { return c.store.Close() }
+// Close ends every Wait, and writes what is left of the Client's activity (package tasks/activity), for 2 s at most. The
+// Redis client stays open.
+func (c *Client) Close() error {
+	c.activity.Close(context.Background())
+	return c.store.Close()
+}
 
 // Room returns an ErrFull where Redis has no room for new jobs. It asks Redis about once a second.
 func (c *Client) Room(ctx context.Context) error {

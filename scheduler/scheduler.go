@@ -27,6 +27,7 @@ import (
 	"github.com/forebay-queue/forebay/scheduler/internal/reconciler"
 	"github.com/forebay-queue/forebay/scheduler/internal/ticker"
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/activity"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
@@ -126,6 +127,7 @@ type Scheduler struct {
 	shards    keyspace.Shards
 	// registerer may be nil.
 	registerer prometheus.Registerer
+	activity   *activity.Recorder
 
 	// plan is what it works by until replaced is closed.
 	planning sync.Mutex
@@ -149,11 +151,14 @@ func New(config Config) (*Scheduler, error) {
 		registerer: config.Registerer,
 	}
 	ends := metrics.NewEnds(config.Registerer)
+	s.activity = activity.New(config.Redis, keyspace.New(config.Prefix), config.Log)
 	stores := jobstore.Config{
 		Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer, Shards: config.Shards,
 		Ended: func(job tasks.Job, status tasks.Status, result tasks.Result) {
 			ends.Ended(s.catalog(), job, status, result)
+			s.activity.Ended(s.catalog(), job, status, result)
 		},
+		Accepted: s.activity.Accepted,
 	}
 	if config.Catalog != nil {
 		stores.Replies = jobstore.Replies(config.Catalog.ReplyStreams)
@@ -209,6 +214,7 @@ func (s *Scheduler) Shutdown(ctx context.Context) error {
 	}()
 	select {
 	case <-done:
+		s.activity.Close(context.WithoutCancel(ctx))
 		s.log.Info().Msg("scheduler stopped")
 		return s.store.Close()
 	case <-ctx.Done():

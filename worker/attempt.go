@@ -162,7 +162,7 @@ func (d *delivery) end(result *made) {
 		// Providers count the prompt and the bound when a call arrives: only the prompt was a guess.
 		result.report.Tokens = outcome.Usage.PromptTokens + d.estimate(result.route.Model).Bound
 	}
-	d.worker.series.attempted(result)
+	d.worker.series.attempted(d.plan.catalog, d.job, result)
 	result.report.RemainingRequests = remaining(outcome.RateLimit.Requests)
 	result.report.RemainingTokens = remaining(outcome.RateLimit.Tokens)
 	result.report.RequestsReset, result.report.TokensReset = outcome.RateLimit.Requests.Reset, outcome.RateLimit.Tokens.Reset

@@ -130,7 +130,7 @@ func (d *delivery) handBack(end conclusion) error {
 		return nil
 	}
 	d.worker.logBack(d, end)
-	d.worker.series.back(end)
+	d.countBack(end)
 	why := "waits: " + end.waiting.Reason
 	if end.failure != nil {
 		why = end.failure.Error()

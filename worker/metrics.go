@@ -6,6 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/activity"
+	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/metrics"
 	"github.com/forebay-queue/forebay/tasks/webhooks"
@@ -23,9 +25,10 @@ type series struct {
 	hooks           *prometheus.CounterVec
 	hookDuration    prometheus.Histogram
 	slots           *slotCount
+	activity        *activity.Recorder
 }
 
-func newSeries(registerer prometheus.Registerer) *series {
+func newSeries(registerer prometheus.Registerer, recorder *activity.Recorder) *series {
 	return &series{
 		ends: metrics.NewEnds(registerer),
 		attempts: metrics.Counter(registerer, "forebay_attempts_total",
@@ -44,12 +47,14 @@ func newSeries(registerer prometheus.Registerer) *series {
 			Name: "forebay_webhook_attempt_duration_seconds", Help: "How long attempts to deliver webhooks took.",
 			Buckets: []float64{0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120},
 		})),
-		slots: metrics.Register(registerer, newSlotCount()),
+		slots:    metrics.Register(registerer, newSlotCount()),
+		activity: recorder,
 	}
 }
 
-// attempted counts an attempt that has ended. A success of the walk and a failure meet here.
-func (s *series) attempted(m *made) {
+// attempted counts an attempt of a job that has ended. A success of the walk and a failure meet here.
+func (s *series) attempted(known *catalog.Catalog, job tasks.Job, m *made) {
+	s.activity.Attempted(known, job, m.ledger, m.called, m.report.Latency)
 	endpoint, model := m.route.Endpoint, m.route.Model
 	s.attempts.WithLabelValues(endpoint, model, metrics.Class(m.outcome.Class)).Inc()
 	if m.called {
@@ -80,7 +85,8 @@ func (s *series) waited(reason string) {
 }
 
 // back counts a delivery that goes back into the queue.
-func (s *series) back(end conclusion) {
+func (d *delivery) countBack(end conclusion) {
+	s := d.worker.series
 	if !end.spends {
 		s.waited(end.waiting.Reason)
 		return
@@ -90,6 +96,7 @@ func (s *series) back(end conclusion) {
 		class = end.failure.Class
 	}
 	s.retries.WithLabelValues(metrics.Class(class)).Inc()
+	s.activity.Retried(d.plan.catalog, d.job, d.record.Run, end.failure, d.record.Failures+1)
 }
 
 // webhookAttempted counts an attempt of a webhook.
@@ -145,4 +152,5 @@ func (w *Worker) ended(job tasks.Job, status tasks.Status, result tasks.Result) 
 	p := w.plans.use()
 	defer w.plans.leave(p)
 	w.series.ends.Ended(p.catalog, job, status, result)
+	w.series.activity.Ended(p.catalog, job, status, result)
 }

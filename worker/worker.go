@@ -19,6 +19,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/activity"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/fleet"
@@ -162,8 +163,9 @@ func New(config Config) (*Worker, error) {
 	}
 	w := &Worker{
 		id: config.Member.ID(), config: config, redis: config.Redis, log: config.Log,
-		pool: slots.New(config.Slots), series: newSeries(config.Registerer), stopping: make(chan struct{}),
+		pool: slots.New(config.Slots), stopping: make(chan struct{}),
 	}
+	w.series = newSeries(config.Registerer, activity.New(config.Redis, keyspace.New(config.Prefix), config.Log))
 	w.alive, w.abort = context.WithCancelCause(context.Background())
 	w.writable, w.seal = context.WithCancel(context.Background())
 	return w, w.connect()
@@ -185,7 +187,7 @@ func (w *Worker) connect() error {
 	w.store, err = jobstore.New(jobstore.Config{
 		Redis: w.redis, Pipe: pipe, Prefix: w.config.Prefix, Sealer: w.config.Sealer, Shards: w.config.Shards,
 		Replies: jobstore.Replies(w.config.Catalog.ReplyStreams),
-		Ended:   w.ended,
+		Ended:   w.ended, Accepted: w.series.activity.Accepted,
 	})
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)
@@ -268,6 +270,7 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 	w.reloading.Unlock()
 	w.series.slots.remove(w.pool)
 	w.leave()
+	w.series.activity.Close(context.WithoutCancel(ctx))
 	problems = append(problems, w.store.Close())
 	w.log.Info().Str("worker", w.id).Msg("worker stopped")
 	return errors.Join(problems...)

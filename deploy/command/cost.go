@@ -145,11 +145,7 @@ func readCost(ctx context.Context, budget *gate.Budget, c *catalog.Catalog, day 
 		}
 		return strings.Compare(a.Name, b.Name)
 	})
-	for _, kind := range []tasks.Kind{tasks.KindChat, tasks.KindEmbedding} {
-		if model, _ := c.DearestCost(kind, tasks.Usage{PromptTokens: 1, CompletionTokens: 1}); model != "" {
-			reply.Dearest = append(reply.Dearest, model)
-		}
-	}
+	reply.Dearest = c.DearestModels()
 	reply.Budget, err = readScopes(ctx, budget)
 	return reply, err
 }

@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -107,11 +106,8 @@ func withJobsToChange(cmd *cobra.Command, c change) *cobra.Command {
 func (c change) many(jobs *jobsClient) many {
 	return many{
 		noun: "job", done: c.done,
-		one: func(ctx context.Context, of item) error { return c.one(ctx, jobs, of.id, of.run) },
-		overtaken: func(err error) bool {
-			return errors.Is(err, producer.ErrStaleRun) || errors.Is(err, producer.ErrNotEnded) || errors.Is(err, producer.ErrNotFound) ||
-				errors.Is(err, producer.ErrSucceeded)
-		},
+		one:       func(ctx context.Context, of item) error { return c.one(ctx, jobs, of.id, of.run) },
+		overtaken: producer.Overtaken,
 	}
 }
 

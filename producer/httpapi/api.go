@@ -21,6 +21,7 @@ import (
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/producer/files"
 	"github.com/forebay-queue/forebay/producer/internal/calls"
+	"github.com/forebay-queue/forebay/tasks/activity"
 )
 
 const (
@@ -89,9 +90,13 @@ type API struct {
 	client *producer.Client
 	calls  *calls.Book
 	series *series
-	mux    *http.ServeMux
-	open   http.Handler // of the addresses that are everybody's
-	closed http.Handler // of all others
+	hub    *hub
+	// reports are of the activity. monitor tells that there is the console.
+	reports reports
+	monitor bool
+	mux     *http.ServeMux
+	open    http.Handler // of the addresses that are everybody's
+	closed  http.Handler // of all others
 
 	// draining ends with Drain.
 	draining context.Context //nolint:containedctx // the life of the API, which no single request has
@@ -103,8 +108,10 @@ func Handler(config Config) (*API, error) {
 	if config.Client == nil {
 		return nil, errors.New("HTTP API: Config.Client is missing")
 	}
+	monitor := config.Authenticate != nil // which serves it
 	config = config.withDefaults()
-	a := &API{config: config, client: config.Client, mux: http.NewServeMux(), series: newSeries(config.Client.Registerer()), calls: calls.NewBook(config.Client.Redis(), config.Client.Keys())}
+	a := &API{monitor: monitor, reports: reports{read: map[string]activity.Report{}}, config: config, client: config.Client, mux: http.NewServeMux(), series: newSeries(config.Client.Registerer()), calls: calls.NewBook(config.Client.Redis(), config.Client.Keys())}
+	a.hub = newHub(config.Client.Redis(), config.Client.Keys(), config.Status, config.Log)
 	a.draining, a.drain = context.WithCancel(context.Background())
 	if err := a.register(); err != nil {
 		return nil, fmt.Errorf("HTTP API: %w", err)

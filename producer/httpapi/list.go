@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"github.com/forebay-queue/forebay/producer"
@@ -31,14 +30,8 @@ func (a *API) listJobs(ctx context.Context, input *listInput) (*listOutput, erro
 		Statuses: input.Status, TaskTypes: input.TaskType, Codes: input.Code, Tenant: input.Tenant,
 		Since: input.Since, Until: input.Until, Text: input.Text, Batch: input.Batch,
 	}
-	if identity := IdentityOf(ctx); !identity.Operator {
-		if identity.Tenant == "" || (filter.Tenant != "" && filter.Tenant != identity.Tenant) {
-			return nil, &apiError{
-				status: http.StatusForbidden, code: "tenant_forbidden", param: "tenant",
-				message: "tenant: this key sees the jobs of its own tenant only; leave it out",
-			}
-		}
-		filter.Tenant = identity.Tenant
+	if err := ofTenant(ctx, &filter); err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, listWithin)
 	defer cancel()

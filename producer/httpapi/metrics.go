@@ -40,7 +40,7 @@ func (a *API) served(w *answerWriter, r *http.Request, begun time.Time) {
 		status = http.StatusOK // net/http's for an answer without a body
 	}
 	a.series.requests.WithLabelValues(route, method, strconv.Itoa(status)).Inc()
-	if route != eventsPath {
+	if route != eventsPath && route != livePath {
 		a.series.duration.WithLabelValues(route).Observe(time.Since(begun).Seconds())
 	}
 }

@@ -23,6 +23,7 @@ const (
 	jobPath      = jobsPath + "/{id}"
 	resultPath   = jobPath + "/result"
 	eventsPath   = jobPath + "/events"
+	livePath     = "/v1/events"
 )
 
 // The groups of the document.
@@ -118,6 +119,9 @@ succeed if its answer is on its way. One that has ended is answered as it stands
 	huma.Register(api, operation(http.MethodPost, jobPath+"/retry", "retryJob", groupJobs, "Run a job again that has ended without success", `
 The job is queued anew with all its retries. What its earlier runs cost still counts. With run it is only while that is
 the job's, so that any number of people who have seen the same list run it once.`, 400, 403, 404, 409, 503), a.retryJob)
+	huma.Register(api, operation(http.MethodPost, "/v1/retries", "retryJobs", groupJobs, "Run many jobs again that have ended without success", `
+Those that the filter means, at most 1,000; with more in the answer there are others. Each is run once, however many people
+ask for the same.`, 400, 403, 413, 415, 503), a.retryJobs)
 	huma.Register(api, operation(http.MethodPost, jobPath+"/discard", "discardJob", groupJobs, "Delete the record of a job that has ended", `
 All that is kept of it is deleted, its answer included, and its id is free. It is answered as it was. One that has not ended
 is cancelled first.`, 400, 403, 404, 409, 503), a.discardJob)
@@ -134,6 +138,15 @@ end is told at once. Other changes are told within some seconds, and those that 
 		"204": {Description: "The job has ended, and Last-Event-ID names its result: do not ask again"},
 	}
 	huma.Register(api, events, a.streamEvents)
+	huma.Register(api, operation(http.MethodGet, "/v1/session", "getSession", groupJobs, "Who asks, and what they may see and do", ""), a.getSession)
+	live := operation(http.MethodGet, livePath, "streamLive", groupJobs, "What happens, as server-sent events", `
+An event named hello says who asks; events has entries of the streams of events, gathered for some tenths of a second:
+{"events": [...], "dropped": n}, of a tenant's key those of its own jobs. For operators there are also status, which is what
+/v1/status answers, and activity, the point of /v1/activity that is under way and the one before. docs/events.md has the fields.`, 403)
+	live.Responses = map[string]*huma.Response{"200": {
+		Description: "The events", Content: map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: huma.TypeString}}},
+	}}
+	huma.Register(api, live, a.streamLive)
 }
 
 func (a *API) registerOperation(api huma.API) {
@@ -151,6 +164,9 @@ func (a *API) registerOperation(api huma.API) {
 		huma.Register(api, operation(http.MethodGet, "/v1/status", "getStatus", groupOperator,
 			"Queues, workers, waits, endpoints and budget", "The same as `forebay status --json`.", 403, 503), a.getStatus)
 	}
+	huma.Register(api, operation(http.MethodGet, "/v1/activity", "getActivity", groupOperator, "What the deployment did over time", `
+Jobs, calls, their times and costs, in steps of ten seconds for windows of up to an hour, and of ten minutes and more for others.
+Times are medians and 95th percentiles, right within 9 %; null where there was nothing.`, 400, 403, 503), a.getActivity)
 	if a.config.Metrics != nil {
 		metrics := operation(http.MethodGet, metricsPath, "getMetrics", groupOperator,
 			"What the process counts, for Prometheus", "docs/metrics.md says what each series is.", 403, 503)

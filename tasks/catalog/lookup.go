@@ -152,6 +152,17 @@ func (m *Model) cost(usage tasks.Usage) float64 {
 	return dollars
 }
 
+// DearestModels are the dearest models of each kind, for a prompt and an answer of the same length.
+func (c *Catalog) DearestModels() []string {
+	var models []string
+	for _, kind := range []tasks.Kind{tasks.KindChat, tasks.KindEmbedding} {
+		if model, _ := c.DearestCost(kind, tasks.Usage{PromptTokens: 1, CompletionTokens: 1}); model != "" {
+			models = append(models, model)
+		}
+	}
+	return models
+}
+
 // DearestCost is what the same usage would have cost, in US dollars, with the dearest model of its kind, and which
 // that is. Empty when the catalog has no model of the kind.
 func (c *Catalog) DearestCost(kind tasks.Kind, usage tasks.Usage) (string, float64) {

@@ -11,8 +11,11 @@ import (
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
-// Most caps the stream.
+// Most caps a stream.
 const Most = 10_000
+
+// Layout is how the time of an event is written: RFC 3339, in UTC, with milliseconds.
+const Layout = "2006-01-02T15:04:05.000Z07:00"
 
 // Publish writes an event, with pairs of names and texts. Its kind is the thing it is about and what became of it, such
 // as "breaker.opened".
@@ -28,5 +31,5 @@ func Publish(ctx context.Context, client redis.UniversalClient, keys keyspace.Ke
 }
 
 func fields(kind string, pairs []any) []any {
-	return append([]any{"type", kind, "at", time.Now().UTC().Format(time.RFC3339)}, pairs...)
+	return append([]any{"type", kind, "at", time.Now().UTC().Format(Layout)}, pairs...)
 }

@@ -60,11 +60,18 @@ func (s *Store) CreateMany(ctx context.Context, jobs []NewJob) ([]Created, []err
 		creations[i].read(ctx, s, index)
 	}
 	execute(ctx, index)
+	accepted := 0
 	for _, c := range creations {
 		if c.err == nil && c.index != nil && c.index.Err() != nil {
 			c.err = fmt.Errorf("index job %s: %w", c.job.ID, c.index.Err())
 		}
+		if c.err == nil && c.created.Created {
+			accepted++
+		}
 		created, errs = append(created, c.created), append(errs, c.err)
+	}
+	if accepted > 0 {
+		s.accepted(accepted)
 	}
 	return created, errs
 }

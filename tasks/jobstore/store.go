@@ -38,6 +38,8 @@ type Config struct {
 	Shards keyspace.Shards
 	// Ended is told of every end of an accepted job that this Store has written. Defaults to nobody.
 	Ended func(job tasks.Job, status tasks.Status, result tasks.Result)
+	// Accepted is told how many jobs were new among those that were created together. Defaults to nobody.
+	Accepted func(jobs int)
 }
 
 // Store reads and writes the records of jobs. It may be used by any number of goroutines.
@@ -57,6 +59,7 @@ type Store struct {
 	webhooks *webhooks.Store
 	replies  atomic.Pointer[Replies]
 	ended    func(job tasks.Job, status tasks.Status, result tasks.Result)
+	accepted func(jobs int)
 
 	sealing sync.Mutex
 	seal    cipher.AEAD // of tenants' cursors; nil until one is needed
@@ -84,6 +87,9 @@ func New(config Config) (*Store, error) {
 	if config.Ended == nil {
 		config.Ended = func(tasks.Job, tasks.Status, tasks.Result) {}
 	}
+	if config.Accepted == nil {
+		config.Accepted = func(int) {}
+	}
 	s := &Store{
 		redis: config.Redis, pipe: config.Pipe,
 		keys: keyspace.New(config.Prefix), shards: config.Shards,
@@ -92,7 +98,7 @@ func New(config Config) (*Store, error) {
 		sealer:  config.Sealer,
 		barrier: newBarrier(config.Redis, config.Replication),
 		trips:   newTrips(config.Redis),
-		batches: members, webhooks: hooks, ended: config.Ended,
+		batches: members, webhooks: hooks, ended: config.Ended, accepted: config.Accepted,
 	}
 	s.SetReplies(config.Replies)
 	return s, nil

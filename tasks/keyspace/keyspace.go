@@ -5,6 +5,8 @@
 // an account's state, all of a job's record.
 package keyspace
 
+import "strconv"
+
 // DefaultPrefix stands before every key of a deployment that does not choose its own.
 const DefaultPrefix = "forebay:"
 
@@ -97,6 +99,14 @@ func (k Keyspace) BudgetHolds() string { return k.budget() + "holds" }
 
 // Events is what operators are to know: a capped stream.
 func (k Keyspace) Events() string { return k.prefix + "events" }
+
+// JobEvents is the stream of what became of jobs.
+func (k Keyspace) JobEvents() string { return k.prefix + "events:jobs" }
+
+// Activity is the hash of what was counted in a span of time that begins at the given second.
+func (k Keyspace) Activity(span string, begin int64) string {
+	return k.prefix + "{activity}:" + span + ":" + strconv.FormatInt(begin, 10)
+}
 
 // EventLevels is where stands what operators are told of in steps, in the slot of Events: a hash.
 func (k Keyspace) EventLevels() string { return "{" + k.Events() + "}:levels" }
