@@ -30,8 +30,10 @@ type statusReply struct {
 	DeadLetters deadStatus `json:"dead_letters"`
 	// Endpoints is absent without a configuration, which alone knows them.
 	Endpoints []endpointStatus `json:"endpoints,omitempty"`
-	// Budget is how today's stands, absent as the endpoints are.
+	// Tiers, Budget and Spend are absent as the endpoints are. Budget is how today's stands.
+	Tiers  []tierStatus  `json:"tiers,omitempty"`
 	Budget []scopeStatus `json:"budget,omitempty"`
+	Spend  *spendStatus  `json:"spend,omitempty"`
 }
 
 func newStatusCommand() *cobra.Command {
@@ -91,7 +93,10 @@ func readStatus(ctx context.Context, d deployment) (statusReply, error) {
 		if reply.Endpoints, err = readEndpoints(ctx, client, keys, d.catalog); err != nil {
 			return reply, err
 		}
-		reply.Budget, err = readScopes(ctx, gate.NewBudget(client, keys, d.catalog.Budget))
+		if reply.Tiers, err = readTiers(ctx, client, keys, d.catalog, reply.Endpoints); err != nil {
+			return reply, err
+		}
+		reply.Spend, reply.Budget, err = readSpend(ctx, gate.NewBudget(client, keys, d.catalog.Budget), d.catalog)
 	}
 	return reply, err
 }

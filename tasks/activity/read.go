@@ -144,3 +144,52 @@ func number(text string) int64 {
 	value, _ := strconv.ParseInt(text, 10, 64) // what is no number was not written by a Recorder
 	return value
 }
+
+// Used is what was used.
+type Used struct{ Calls, Tokens int64 }
+
+// Minute is what was used within a minute, by endpoint and model.
+type Minute map[[2]string]Used
+
+// Sum adds up those of an endpoint and a model that are meant.
+func (m Minute) Sum(meant func(endpoint, model string) bool) Used {
+	var sum Used
+	for route, used := range m {
+		if meant(route[0], route[1]) {
+			sum.Calls, sum.Tokens = sum.Calls+used.Calls, sum.Tokens+used.Tokens
+		}
+	}
+	return sum
+}
+
+// LastMinute reads what was used within about the last minute: up to a span more.
+func LastMinute(ctx context.Context, client redis.UniversalClient, keys keyspace.Keyspace, now time.Time) (Minute, error) {
+	pipe := client.Pipeline()
+	var read []*redis.MapStringStringCmd
+	for at := now.Add(-time.Minute); !at.After(now.Truncate(fine.width).Add(fine.width - 1)); at = at.Add(fine.width) {
+		read = append(read, pipe.HGetAll(ctx, fine.key(keys, at)))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("read the activity from Redis: %w", err)
+	}
+	minute := Minute{}
+	for _, hash := range read {
+		for name, text := range hash.Val() {
+			word, rest, _ := strings.Cut(name, "|")
+			p := parts(rest, 3)
+			switch word {
+			case wordAttempt:
+				route := [2]string{p[0], p[1]}
+				used := minute[route]
+				used.Calls += number(text)
+				minute[route] = used
+			case wordTokens:
+				route := [2]string{p[1], p[2]}
+				used := minute[route]
+				used.Tokens += number(text)
+				minute[route] = used
+			}
+		}
+	}
+	return minute, nil
+}
