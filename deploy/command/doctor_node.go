@@ -288,7 +288,7 @@ func (n *redisNode) memory() *finding {
 }
 
 func (n *redisNode) clients() *finding {
-	most := int(n.server.MaxClients)
+	most := n.server.MaxClients
 	if most > 0 && n.connections > most {
 		return &finding{
 			Code: codeRedisClients, Level: levelWarning,

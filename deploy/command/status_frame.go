@@ -43,7 +43,7 @@ func (m *watchScreen) sections(now time.Time) []*section {
 	}
 	return []*section{
 		top, queueSection(m.width, seen), endpointSection(m.width, seen, now), tierSection(m.width, seen, now),
-		spendSection(m.width, seen), deadSection(m.width, seen, now), waitSection(m.width, seen, now),
+		deadSection(m.width, seen, now), spendSection(m.width, seen), waitSection(m.width, seen, now),
 	}
 }
 
@@ -82,10 +82,15 @@ func queueSection(width int, now *watched) *section {
 		} else if alone := pausedAlone(q); len(alone) > 0 {
 			state = yellow("paused: " + strings.Join(alone, ", "))
 		}
-		rows = append(rows, []string{q.Queue, count(q.Pending), count(q.Active), count(q.Scheduled), count(q.Retry), state})
+		oldest := "-"
+		if waited := now.Oldest[q.Queue]; waited > 0 {
+			oldest = brief(time.Duration(waited * float64(time.Second)))
+		}
+		rows = append(rows, []string{q.Queue, count(q.Pending), count(q.Active), count(q.Scheduled), count(q.Retry), oldest, state})
 	}
-	s := tabled(width, []int{0, 5}, len(rows), []string{"QUEUE", "PENDING", "ACTIVE", "SCHEDULED", "RETRY", ""}, rows)
+	s := tabled(width, []int{0, 6}, len(rows), []string{"QUEUE", "PENDING", "ACTIVE", "SCHEDULED", "RETRY", "OLDEST", ""}, rows)
 	if len(now.PausedTaskTypes) > 0 {
+		s.least++
 		s.rows = append(s.rows, cut(width, yellow("paused")+" task types: "+strings.Join(now.PausedTaskTypes, ", ")))
 	}
 	return s
@@ -175,7 +180,16 @@ func spendSection(width int, now *watched) *section {
 	if len(rows) == 0 {
 		return nil
 	}
-	return tabled(width, []int{0}, 1, []string{"SPENT TODAY", "USD", "HELD", "BUDGET", "LEFT"}, rows)
+	s := tabled(width, []int{0}, 1, []string{"SPENT TODAY", "USD", "HELD", "BUDGET", "LEFT"}, rows)
+	if c := now.Cost; c != nil {
+		text := fmt.Sprintf("%s paid for it; %s with the dearest model", strings.Replace(money(c.CostCNY), "$", "¥", 1), money(c.DearestUSD))
+		if c.MaybeUSD > 0 {
+			text += fmt.Sprintf("; %s of it maybe billed", money(c.MaybeUSD))
+		}
+		s.heads = append([]string{s.heads[0]}, s.rows[0], cut(width, text))
+		s.rows = s.rows[1:]
+	}
+	return s
 }
 
 func deadSection(width int, now *watched, at time.Time) *section {

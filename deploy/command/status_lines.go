@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/gate"
 )
 
@@ -38,6 +39,8 @@ func (w watched) line() string {
 		text := fmt.Sprintf("%s=%d", q.Queue, q.Pending+q.Scheduled+q.Retry)
 		if q.Paused {
 			text += "(paused)"
+		} else if waited := w.Oldest[q.Queue]; waited >= 60 { // by minutes: a line is written where it has changed
+			text += fmt.Sprintf("(oldest %s)", catalog.FormatDuration(time.Duration(waited*float64(time.Second)).Truncate(time.Minute)))
 		}
 		parts, active = append(parts, text), active+q.Active
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
@@ -41,6 +42,10 @@ type watched struct {
 	*statusReply
 	// Active are the endpoints that tiers ask first.
 	Active []gate.Active `json:"active"`
+	// Cost is what today's calls cost; absent without a configuration.
+	Cost *costRow `json:"cost,omitempty"`
+	// Oldest is for how many seconds the oldest pending task of each queue could have been begun.
+	Oldest map[string]float64 `json:"oldest_s,omitempty"`
 	// DeadReasons are the dead letters by the codes of their errors; absent where there are too many to look at.
 	DeadReasons []producer.GroupRow `json:"dead_letter_reasons,omitempty"`
 }
@@ -82,6 +87,17 @@ func (w *watcher) read(ctx context.Context) watched {
 		if now.Active, err = gate.ReadActive(ctx, w.deployment.client, keyspace.New(w.deployment.prefix)); err != nil {
 			return err
 		}
+		if now.Oldest, err = oldestOf(ctx, w.deployment); err != nil {
+			return err
+		}
+		if c := w.deployment.catalog; c != nil {
+			budget := gate.NewBudget(w.deployment.client, keyspace.New(w.deployment.prefix), c.Budget)
+			cost, err := readCost(ctx, budget, c, "", 1, "day")
+			if err != nil {
+				return err
+			}
+			now.Cost = &cost.Total
+		}
 		now.statusReply = &reply
 		now.DeadReasons, err = w.deadReasons(ctx, reply.DeadLetters.Jobs.Count)
 		return err
@@ -91,6 +107,30 @@ func (w *watcher) read(ctx context.Context) watched {
 		now.statusReply = nil
 	}
 	return now
+}
+
+// oldestOf is how long the oldest pending task of each queue has waited, all shards together.
+func oldestOf(ctx context.Context, d deployment) (map[string]float64, error) {
+	shards, err := envelope.FindShards(ctx, d.client, keyspace.New(d.prefix), 1)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(shards))
+	for i, shard := range shards {
+		names[i] = shard.Name
+	}
+	backlogs, err := envelope.Backlogs(ctx, d.client, names)
+	if err != nil {
+		return nil, err
+	}
+	oldest := map[string]float64{}
+	for i, backlog := range backlogs {
+		if !backlog.OldestAt.IsZero() {
+			queue := shards[i].Queue
+			oldest[queue] = max(oldest[queue], time.Since(backlog.OldestAt).Seconds())
+		}
+	}
+	return oldest, nil
 }
 
 func (w *watcher) deadReasons(ctx context.Context, dead int) ([]producer.GroupRow, error) {

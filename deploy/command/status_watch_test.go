@@ -310,7 +310,7 @@ func everything() *watched {
 		reply.Budget = append(reply.Budget, scopeStatus{Scope: gate.ScopeTenant(long), SpentUSD: 12.5, LimitUSD: new(100.0), LeftUSD: new(1.0)})
 		reason = append(reason, producer.GroupRow{Key: long, Jobs: 4, Latest: &at})
 	}
-	return &watched{At: at, Error: long + long, statusReply: &reply, DeadReasons: reason, Active: []gate.Active{{Tier: long, Model: long}}}
+	return &watched{Cost: &costRow{CostCNY: 88, DearestUSD: 150, MaybeUSD: 0.5}, Oldest: map[string]float64{"critical": 75}, At: at, Error: long + long, statusReply: &reply, DeadReasons: reason, Active: []gate.Active{{Tier: long, Model: long}}}
 }
 
 func TestAFrameFitsEveryScreen(t *testing.T) {
