@@ -48,6 +48,7 @@ const (
 	codeWorkers         = "workers"
 	codeNoWorkers       = "no_workers"
 	codeVersionsDiffer  = "versions_differ"
+	codeKeysDiffer      = "keys_differ"
 	codeConfigRefused   = "config_refused"
 	codeRestartNeeded   = "restart_needed"
 	codeNoLeader        = "no_leader"
@@ -121,6 +122,7 @@ var meanings = []meaning{
 	{codeWorkers, okOnly, "how many workers are alive"},
 	{codeNoWorkers, warningOrError, "no worker is alive; and jobs or webhooks wait"},
 	{codeVersionsDiffer, warningOnly, "processes work by different configurations, or are of different builds"},
+	{codeKeysDiffer, errorOnly, "processes have different keys of `encryption` under one id, so that some cannot read what others seal"},
 	{codeConfigRefused, warningOnly, "a process has refused the configuration as it stands, and works by the one before"},
 	{codeRestartNeeded, warningOnly, "the configuration was changed in what a process takes up only at its next start"},
 	{codeNoLeader, errorOnly, "no scheduler is alive: nothing mends, expires, probes or ticks"},
