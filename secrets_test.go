@@ -397,6 +397,20 @@ func (r *secretRun) checkCommands(t *testing.T) {
 			}
 		}
 	}
+	r.checkWatch(t)
+	broken := r.secretFile("broken.json", `{"task_type":"fast_summary","deadline":"`+plantedPrompt+`","input":"`+plantedPrompt)
+	for _, args := range [][]string{
+		{"enqueue", "--type", "nothing", "--input", plantedPrompt},
+		{"enqueue", "--job", broken},
+		{"enqueue", "--type", "fast_summary", "--input", plantedPrompt, "--id", "good"},
+		{"enqueue", "--type", "fast_summary", "--input", plantedPrompt, "--redis", "redis://planted:" + plantedRedis + "@127.0.0.1:9"},
+		{"status", "--redis", "redis://planted:" + plantedRedis + "x@" + r.server.Addr},
+		{"status", "--redis", "redis://planted:" + plantedRedis + "@%%:" + r.server.Addr},
+	} {
+		output, err := r.command(args...).CombinedOutput()
+		require.Error(t, err, args[0])
+		r.clean(t, "error of "+args[0], string(output))
+	}
 	for _, args := range [][]string{{"get", "good"}, {"get", "REFUSE400"}, {"jobs", "show", "good"}, {"jobs", "show", "REFUSE400"}, {"webhooks", "list"}} {
 		output, err := r.command(args...).CombinedOutput()
 		require.NotEmpty(t, output, err)
@@ -406,6 +420,18 @@ func (r *secretRun) checkCommands(t *testing.T) {
 				assert.Empty(t, leaks(string(output), map[string]string{what: secrets[what]}), args)
 			}
 		}
+	}
+}
+
+// checkWatch looks at what a status that is watched writes.
+func (r *secretRun) checkWatch(t *testing.T) {
+	t.Helper()
+	for _, form := range [][]string{nil, {"--json"}} {
+		p, err := r.launch(append([]string{"status", "--watch", "--every", "200ms"}, form...)...)
+		require.NoError(t, err)
+		r.eventually("the status is written", func() bool { return strings.Contains(p.log.text(), "\n") })
+		p.kill()
+		r.clean(t, "status --watch", p.log.text())
 	}
 }
 
