@@ -234,7 +234,7 @@ type process struct {
 // launch starts the program.
 func (d *deployment) launch(args ...string) (*process, error) {
 	p := &process{cmd: d.command(args...), log: &stream{}, ended: make(chan struct{})}
-	p.cmd.Stderr = p.log
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}

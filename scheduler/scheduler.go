@@ -150,15 +150,16 @@ func New(config Config) (*Scheduler, error) {
 		redis: config.Redis, log: config.Log, plan: config.Plan, replaced: make(chan struct{}), shards: config.Shards,
 		registerer: config.Registerer,
 	}
-	ends := metrics.NewEnds(config.Registerer)
 	s.activity = activity.New(config.Redis, keyspace.New(config.Prefix), config.Log)
+	ends, ledger := metrics.NewEnds(config.Registerer), metrics.NewLedger(config.Registerer)
 	stores := jobstore.Config{
 		Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer, Shards: config.Shards,
 		Ended: func(job tasks.Job, status tasks.Status, result tasks.Result) {
 			ends.Ended(s.catalog(), job, status, result)
 			s.activity.Ended(s.catalog(), job, status, result)
 		},
-		Accepted: s.activity.Accepted,
+		Accepted:  s.activity.Accepted,
+		Abandoned: func(attempt tasks.Attempt) { ledger.Abandoned(s.catalog(), attempt) },
 	}
 	if config.Catalog != nil {
 		stores.Replies = jobstore.Replies(config.Catalog.ReplyStreams)

@@ -71,6 +71,7 @@ func (d *delivery) attempt(ctx context.Context, call call) (*made, *gate.Admissi
 		}
 		return nil, nil, errors.Join(err, d.report(result.report))
 	}
+	defer d.worker.series.out(route.Endpoint)()
 	result.hold, d.hold = d.hold, nil
 	if end := time.Now().Add(endpoint.Timeout); !admission.Valid(end) || !result.hold.Lasts(end) {
 		// Writing the intent took so long that the lease might end during the call, and somebody else probe; or that the

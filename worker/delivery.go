@@ -106,7 +106,19 @@ func (w *Worker) ProcessTask(asynqs context.Context, task *asynq.Task) error {
 		return d.handOver()
 	}
 	d.job = d.record.Job
+	d.observeLatency()
 	return d.close(d.safely(func() conclusion { return d.work(ctx) }))
+}
+
+// observeLatency measures the first delivery of a job: later ones wait by their own fault, or for what waits are counted.
+func (d *delivery) observeLatency() {
+	if r := d.record; r.Deliveries == 1 && r.Run == 1 && !r.CreatedAt.IsZero() {
+		due := r.CreatedAt
+		if r.RunAt.After(due) {
+			due = r.RunAt
+		}
+		d.worker.series.begun(string(r.Priority), due)
+	}
 }
 
 // handOver tells once more what a job's end sets off: whoever ended it may have died before.

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -18,6 +19,9 @@ import (
 // series are what the workers of a process count.
 type series struct {
 	ends            *metrics.Ends
+	ledger          *metrics.Ledger
+	latency         *prometheus.HistogramVec
+	open            *prometheus.GaugeVec
 	attempts        *prometheus.CounterVec
 	attemptDuration *prometheus.HistogramVec
 	tokens, cost    *prometheus.CounterVec
@@ -30,7 +34,14 @@ type series struct {
 
 func newSeries(registerer prometheus.Registerer, recorder *activity.Recorder) *series {
 	return &series{
-		ends: metrics.NewEnds(registerer),
+		ends:   metrics.NewEnds(registerer),
+		ledger: metrics.NewLedger(registerer),
+		latency: metrics.Histogram(registerer, "forebay_queue_latency_seconds",
+			"How long jobs, and webhooks, had to wait for their first beginning since it was due.",
+			[]float64{0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400}, "queue"),
+		open: metrics.Register(registerer, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "forebay_open_attempts", Help: "Attempts that are out: written to the ledger, and not ended.",
+		}, []string{"endpoint"})),
 		attempts: metrics.Counter(registerer, "forebay_attempts_total",
 			"Attempts that have ended, by the class of their failure; ok for an answer.", "endpoint", "model", "class"),
 		attemptDuration: metrics.Histogram(registerer, "forebay_attempt_duration_seconds",
@@ -52,11 +63,26 @@ func newSeries(registerer prometheus.Registerer, recorder *activity.Recorder) *s
 	}
 }
 
+// begun observes how late something was begun that was due at a time.
+func (s *series) begun(queue string, due time.Time) {
+	s.latency.WithLabelValues(queue).Observe(max(0, time.Since(due).Seconds()))
+}
+
+// out counts an attempt as out, until the function it returns is called.
+func (s *series) out(endpoint string) (back func()) {
+	open := s.open.WithLabelValues(endpoint)
+	open.Inc()
+	return open.Dec
+}
+
 // attempted counts an attempt of a job that has ended. A success of the walk and a failure meet here.
 func (s *series) attempted(known *catalog.Catalog, job tasks.Job, m *made) {
 	s.activity.Attempted(known, job, m.ledger, m.called, m.report.Latency)
 	endpoint, model := m.route.Endpoint, m.route.Model
 	s.attempts.WithLabelValues(endpoint, model, metrics.Class(m.outcome.Class)).Inc()
+	if m.ledger.Seq != 0 {
+		s.ledger.Ended(m.ledger)
+	}
 	if m.called {
 		s.attemptDuration.WithLabelValues(endpoint, model).Observe(m.report.Latency.Seconds())
 	}
@@ -153,4 +179,11 @@ func (w *Worker) ended(job tasks.Job, status tasks.Status, result tasks.Result) 
 	defer w.plans.leave(p)
 	w.series.ends.Ended(p.catalog, job, status, result)
 	w.series.activity.Ended(p.catalog, job, status, result)
+}
+
+// abandoned counts an attempt that the Worker has ended in the place of another one.
+func (w *Worker) abandoned(attempt tasks.Attempt) {
+	p := w.plans.use()
+	defer w.plans.leave(p)
+	w.series.ledger.Abandoned(p.catalog, attempt)
 }

@@ -222,6 +222,9 @@ func (d *hookDelivery) attempt(ctx context.Context, keys []string) error {
 		d.release()
 		return d.failed(err)
 	}
+	if r.Tries == 1 {
+		d.worker.series.begun(envelope.WebhookQueueName, r.Since)
+	}
 	failpoint.At("webhook.begun")
 	began := time.Now()
 	answer, err := d.plan.sender.Send(ctx, hooks.Message{ID: r.ID, URL: r.To.URL, Headers: r.To.Headers, Body: body, Keys: keys})

@@ -187,7 +187,7 @@ func (w *Worker) connect() error {
 	w.store, err = jobstore.New(jobstore.Config{
 		Redis: w.redis, Pipe: pipe, Prefix: w.config.Prefix, Sealer: w.config.Sealer, Shards: w.config.Shards,
 		Replies: jobstore.Replies(w.config.Catalog.ReplyStreams),
-		Ended:   w.ended, Accepted: w.series.activity.Accepted,
+		Ended:   w.ended, Accepted: w.series.activity.Accepted, Abandoned: w.abandoned,
 	})
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)

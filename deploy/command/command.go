@@ -72,6 +72,7 @@ Results go to standard output, and errors to standard error: one line of text ea
 status is 0, 1 for what failed, and 2 for a command line that was not understood.
 
 Try it with nothing installed:  forebay demo`,
+		Version:           strings.TrimPrefix(buildVersion().String(), "forebay "),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,
@@ -80,6 +81,7 @@ Try it with nothing installed:  forebay demo`,
 			return checkLogFlags(cmd)
 		},
 	}
+	root.SetVersionTemplate("forebay {{.Version}}\n")
 	flags := root.PersistentFlags()
 	flags.String(flagConfig, "", "configuration `file` (default: FOREBAY_CONFIG, else ./"+defaultConfigPath+" where it exists)")
 	flags.String(flagRedis, "", "`URL` of Redis, such as redis://localhost:6379/0; goes before the configuration's\n(FOREBAY_REDIS_URL does the same, and is the place for a URL with a password)")

@@ -73,6 +73,12 @@ func TestDevPrintsCommandsThatWork(t *testing.T) {
 	assert.Contains(t, text, "simulated-apac (simulated)")
 	assert.Contains(t, text, "--file README.md")
 	runPrinted(t, s, text)
+	documented := documentedSeries(t)
+	shown := scrape(t, regexp.MustCompile(`http://127\.0\.0\.1:[0-9]+`).FindString(text))
+	for _, name := range []string{"forebay_slots", "forebay_leader", "forebay_http_requests_total"} {
+		assert.Contains(t, shown, name, "dev shows the series of all processes")
+		assert.Contains(t, documented, name)
+	}
 	file := configPrinted.FindStringSubmatch(text)[1]
 	require.FileExists(t, file)
 	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))

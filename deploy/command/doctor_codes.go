@@ -48,6 +48,7 @@ const (
 	codeWorkers         = "workers"
 	codeNoWorkers       = "no_workers"
 	codeVersionsDiffer  = "versions_differ"
+	codeKeysDiffer      = "keys_differ"
 	codeConfigRefused   = "config_refused"
 	codeRestartNeeded   = "restart_needed"
 	codeNoLeader        = "no_leader"
@@ -98,11 +99,11 @@ var meanings = []meaning{
 	{codeRedisReplicas, warningOrError, "a master of a cluster or of Sentinels has no replica; fewer replicas than are waited for (`redis.wait_replicas`, or Redis' own `min-replicas-to-write`)"},
 	{codeRedisVersion, errorOnly, "it is older than 7.0"},
 	{codeRedisPolicy, errorOnly, "its maxmemory-policy is not noeviction"},
-	{codeRedisAOF, warningOrError, "no append-only file, or it could not be rewritten; it cannot be written"},
+	{codeRedisAOF, warningOrError, "no append-only file, one that the system writes when it likes (`appendfsync no`), or that could not be rewritten; it cannot be written"},
 	{codeRedisSnapshot, warningOrError, "its last snapshot failed; and it refuses all writes because of that"},
 	{codeRedisNoLimit, warningOnly, "it has no maxmemory: nothing is refused in time"},
 	{codeRedisMemory, warningOrError, "near `redis.memory_limit`; beyond it, so that no job is accepted (without a maxmemory: 70 % and 90 % of its machine's memory)"},
-	{codeRedisClients, warningOnly, "80 % of its maxclients are connected"},
+	{codeRedisClients, warningOnly, "80 % of its maxclients are connected, or they are fewer than one worker and one producer may need"},
 	{codeRedisTimeout, warningOnly, "its setting `timeout` cuts connections that were idle for less than 5 minutes"},
 	{codeRedisSlow, warningOnly, "half of ten PINGs took more than 10 ms"},
 	{codeClock, warningOrError, "this machine's clock is 2 s off Redis'; 15 s"},
@@ -121,6 +122,7 @@ var meanings = []meaning{
 	{codeWorkers, okOnly, "how many workers are alive"},
 	{codeNoWorkers, warningOrError, "no worker is alive; and jobs or webhooks wait"},
 	{codeVersionsDiffer, warningOnly, "processes work by different configurations, or are of different builds"},
+	{codeKeysDiffer, errorOnly, "processes have different keys of `encryption` under one id, so that some cannot read what others seal"},
 	{codeConfigRefused, warningOnly, "a process has refused the configuration as it stands, and works by the one before"},
 	{codeRestartNeeded, warningOnly, "the configuration was changed in what a process takes up only at its next start"},
 	{codeNoLeader, errorOnly, "no scheduler is alive: nothing mends, expires, probes or ticks"},
@@ -134,7 +136,7 @@ var meanings = []meaning{
 	{codeBatchesStuck, errorOnly, "batches are to be read or written, and no producer works on them"},
 	{codeNoAPIKeys, errorOnly, "`http.listen` is beyond loopback and there is no API key, so that `forebay producer` refuses to start"},
 	{codeBreakerOpen, warningOnly, "a breaker is not closed: why, and what closes it"},
-	{codeBudgetExhausted, warningOnly, "a day's budget is spent"},
+	{codeBudgetExhausted, warningOnly, "a day's budget is spent, or what is left of it is less than any call may cost at worst"},
 	{codeDeadJobs, warningOnly, "jobs failed for good and were not decided about, and how many of them within the last hour"},
 	{codeDeadWebhooks, warningOnly, "webhooks were given up"},
 }

@@ -42,6 +42,8 @@ type redisNode struct {
 	// memoryLimit and waitReplicas are those of the configuration.
 	memoryLimit  float64
 	waitReplicas int
+	// connections are those that one worker and one producer of the configuration may open; 0 where there is none.
+	connections int
 
 	server servers.Server
 	// settings are some of redis.conf; empty where CONFIG is refused.
@@ -92,7 +94,7 @@ func (n *redisNode) examine(ctx context.Context) []finding {
 
 // readSettings reads what INFO does not say. Where CONFIG is refused, as by many providers, it stays unknown.
 func (n *redisNode) readSettings(ctx context.Context) {
-	cmd := redis.NewMapStringStringCmd(ctx, "CONFIG", "GET", "timeout", "min-replicas-to-write")
+	cmd := redis.NewMapStringStringCmd(ctx, "CONFIG", "GET", "timeout", "min-replicas-to-write", "appendfsync")
 	if n.client.Process(ctx, cmd) == nil {
 		n.settings = cmd.Val()
 	}
@@ -205,6 +207,12 @@ func (n *redisNode) appendOnly() *finding {
 			Code: codeRedisAOF, Level: levelWarning, Message: "it could not rewrite its append-only file the last time: the file grows without end",
 			Hint: "free space on its disk and memory for a fork (vm.overcommit_memory=1), then BGREWRITEAOF; its log says what went wrong",
 		}
+	case n.settings["appendfsync"] == "no":
+		return &finding{
+			Code: codeRedisAOF, Level: levelWarning,
+			Message: "it leaves to the system when its append-only file reaches the disk (appendfsync no): what was accepted within the last half minute is lost with its machine",
+			Hint:    "CONFIG SET appendfsync everysec, or always for what may never be lost, and the same in redis.conf",
+		}
 	}
 	return nil
 }
@@ -280,7 +288,15 @@ func (n *redisNode) memory() *finding {
 }
 
 func (n *redisNode) clients() *finding {
-	if n.server.MaxClients == 0 || float64(n.server.Clients) < warnClients*float64(n.server.MaxClients) {
+	most := n.server.MaxClients
+	if most > 0 && n.connections > most {
+		return &finding{
+			Code: codeRedisClients, Level: levelWarning,
+			Message: fmt.Sprintf("it takes %d connections (maxclients), and one worker and one producer of this configuration may open %d", most, n.connections),
+			Hint:    "CONFIG SET maxclients to more, and the same in redis.conf (its default is 10000); or lower worker.slots and webhooks.slots",
+		}
+	}
+	if most == 0 || float64(n.server.Clients) < warnClients*float64(most) {
 		return nil
 	}
 	return &finding{

@@ -39,14 +39,17 @@ func TestWhatAServerSays(t *testing.T) {
 		"no rewrite":           {servers.Server{AOF: true, RewriteError: true}, nil, 0.7, (*redisNode).appendOnly, "warning redis_aof", "could not rewrite"},
 		"persistence hidden":   {servers.Server{HidesAOF: true}, nil, 0.7, (*redisNode).appendOnly, "", ""},
 		"a failed snapshot":    {servers.Server{SaveError: true}, nil, 0.7, (*redisNode).snapshot, "warning redis_snapshot", "failed"},
-		"many clients":         {servers.Server{Clients: 81, MaxClients: 100}, nil, 0.7, (*redisNode).clients, "warning redis_clients", "81 of its 100 connections"},
+		"many clients":         {servers.Server{Clients: 810, MaxClients: 1000}, nil, 0.7, (*redisNode).clients, "warning redis_clients", "810 of its 1000 connections"},
+		"too few clients":      {servers.Server{MaxClients: 100}, nil, 0.7, (*redisNode).clients, "warning redis_clients", "100 connections"},
+		"the system's fsync":   {servers.Server{AOF: true}, map[string]string{"appendfsync": "no"}, 0.7, (*redisNode).appendOnly, "warning redis_aof", "appendfsync no"},
+		"a fsync a second":     {servers.Server{AOF: true}, map[string]string{"appendfsync": "everysec"}, 0.7, (*redisNode).appendOnly, "", ""},
 		"cuts connections":     {servers.Server{}, map[string]string{"timeout": "60"}, 0.7, (*redisNode).timeout, "warning redis_timeout", "idle for 1m"},
 		"cuts old connections": {servers.Server{}, map[string]string{"timeout": "300"}, 0.7, (*redisNode).timeout, "", ""},
 		"settings are hidden":  {servers.Server{}, nil, 0.7, (*redisNode).timeout, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			node := &redisNode{server: test.server, settings: test.settings, memoryLimit: test.limit, options: &redis.UniversalOptions{}}
+			node := &redisNode{server: test.server, settings: test.settings, memoryLimit: test.limit, connections: 120, options: &redis.UniversalOptions{}}
 			found := test.look(node)
 			if test.want == "" {
 				assert.Nil(t, found)

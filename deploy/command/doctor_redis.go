@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/forebay-queue/forebay/tasks/servers"
+	"github.com/forebay-queue/forebay/worker"
 )
 
 // subjectRedis is the subject of what is found of Redis; where it is several servers, an address follows.
@@ -64,6 +65,7 @@ func examineRedis(ctx context.Context, client redis.UniversalClient, s *settings
 		}
 		if s.file != nil {
 			node.memoryLimit, node.waitReplicas = s.file.Redis.MemoryLimit, s.file.Redis.WaitReplicas
+			node.connections = worker.Connections(s.file.Worker.Slots, s.file.Catalog.Webhooks.Slots, s.shards()) + producerConnections
 		}
 		found := node.examine(ctx)
 		mu.Lock()

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 	"github.com/forebay-queue/forebay/tasks/pauses"
@@ -146,7 +148,13 @@ func examineBudget(ctx context.Context, client redis.UniversalClient, s *setting
 	}
 	var findings []finding
 	for _, scope := range scopes {
-		if scope.LeftUSD == nil || *scope.LeftUSD > 0 {
+		if scope.LeftUSD == nil {
+			continue
+		}
+		if *scope.LeftUSD > 0 {
+			if found := tooLittleLeft(&s.file.Catalog, scope); found != nil {
+				findings = append(findings, *found)
+			}
 			continue
 		}
 		findings = append(findings, finding{
@@ -157,4 +165,33 @@ func examineBudget(ctx context.Context, client redis.UniversalClient, s *setting
 		})
 	}
 	return findings, nil
+}
+
+// tooLittleLeft finds a scope whose rest holds no call of any of its task types, each with the shortest of prompts and its
+// own bound: nothing is spent any more, and it is not spent.
+func tooLittleLeft(c *catalog.Catalog, scope scopeStatus) *finding {
+	least, of := math.Inf(1), ""
+	for name := range c.TaskTypes {
+		if wanted, one := strings.CutPrefix(string(scope.Scope), string(gate.ScopeTaskType(""))); one && wanted != name {
+			continue
+		}
+		prepared, err := c.Prepare(tasks.Job{TaskType: name, Input: "a"}, time.Now())
+		if err != nil {
+			continue // it takes requests only
+		}
+		for _, model := range c.ModelsFor(prepared.Job) {
+			if worst := c.Cost(model, c.Estimate(model, prepared.Job, prepared.PromptTokens).Usage()); worst < least {
+				least, of = worst, name
+			}
+		}
+	}
+	if math.IsInf(least, 1) || least <= *scope.LeftUSD {
+		return nil
+	}
+	return &finding{
+		Code: codeBudgetExhausted, Level: levelWarning, Subject: fmt.Sprintf("budget %s", scope.Scope),
+		Message: fmt.Sprintf("%s of %s are left on %s, and the cheapest call, of %s, may cost %s at worst: none is begun",
+			dollars(*scope.LeftUSD), dollars(*scope.LimitUSD), scope.Day, of, dollars(least)),
+		Hint: "raise the limit in the configuration, lower the task types' max_tokens, or let it be until " + scope.NextDay.Format(time.RFC3339),
+	}
 }

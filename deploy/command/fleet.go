@@ -68,6 +68,12 @@ func (f fleetStatus) concerns() []finding {
 	if len(f.Builds) > 1 {
 		add(codeVersionsDiffer, "fleet", "builds differ: "+counted(f.Builds), "finish the upgrade")
 	}
+	for _, id := range f.keysThatDiffer() {
+		found = append(found, finding{
+			Code: codeKeysDiffer, Level: levelError, Subject: "encryption key " + id, Message: "processes have different keys under this id: what one of them seals another cannot open",
+			Hint: "give all processes the same key, and a new key an id of its own (docs/operations.md)",
+		})
+	}
 	for _, p := range f.Processes {
 		if p.Config == nil {
 			continue
@@ -81,6 +87,23 @@ func (f fleetStatus) concerns() []finding {
 		}
 	}
 	return found
+}
+
+// keysThatDiffer are the ids of encryption under which not all processes have the same key.
+func (f fleetStatus) keysThatDiffer() []string {
+	first, differ := map[string]string{}, map[string]bool{}
+	for _, p := range f.Processes {
+		if p.Config == nil {
+			continue
+		}
+		for id, check := range p.Config.Keys {
+			if known, met := first[id]; met && known != check {
+				differ[id] = true
+			}
+			first[id] = check
+		}
+	}
+	return slices.Sorted(maps.Keys(differ))
 }
 
 func further(problems int) string {

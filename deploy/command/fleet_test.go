@@ -22,8 +22,8 @@ func TestTheFleetIsShown(t *testing.T) {
 		process fleet.Process
 		config  fleet.Config
 	}{
-		{fleet.Process{ID: "1", Kind: fleet.Producer, Host: "api", PID: 11, Version: "v1"}, fleet.Config{Version: "aaa", LoadedAt: now}},
-		{fleet.Process{ID: "2", Kind: fleet.Worker, Host: "gpu", PID: 22, Version: "v1"}, fleet.Config{Version: "aaa", LoadedAt: now, Restart: []string{"redis.url", "worker.slots"}}},
+		{fleet.Process{ID: "1", Kind: fleet.Producer, Host: "api", PID: 11, Version: "v1"}, fleet.Config{Version: "aaa", LoadedAt: now, Keys: map[string]string{"k1": "01020304", "k2": "05060708"}}},
+		{fleet.Process{ID: "2", Kind: fleet.Worker, Host: "gpu", PID: 22, Version: "v1"}, fleet.Config{Version: "aaa", LoadedAt: now, Restart: []string{"redis.url", "worker.slots"}, Keys: map[string]string{"k1": "01020304", "k2": "ffffffff"}}},
 		{fleet.Process{ID: "3", Kind: fleet.Worker, Host: "gpu", PID: 33, Version: "v2"}, fleet.Config{
 			Version: "bbb", LoadedAt: now, Refused: &fleet.Refusal{At: now, Problems: []string{"forebay.yaml:2:1: wrong\x1b[31m", "and more"}},
 		}},
@@ -51,6 +51,7 @@ func TestTheFleetIsShown(t *testing.T) {
 	for _, code := range []string{codeVersionsDiffer, codeConfigRefused, codeRestartNeeded} {
 		assert.Equal(t, levelWarning, reply.find(t, code).Level)
 	}
+	assert.Equal(t, "encryption key k2", reply.find(t, codeKeysDiffer).Subject)
 	got := inProcess(t, "", "status", "--redis", "redis://"+server.Addr())
 	assert.Equal(t, exitOK, got.status, got.stderr)
 	assert.Contains(t, got.stdout, "workers  2 alive\n")

@@ -63,6 +63,9 @@ func newLive(cmd *cobra.Command, path string, file *config.File, kind fleet.Kind
 		ownRedis: kind == fleet.Dev || namesRedis(cmd), seen: file.Digest(), current: file.Digest(),
 		shown: fleet.Config{Version: file.Version(), LoadedAt: time.Now().UTC()}, reloads: ops.NewReloads(nil),
 	}
+	if sealer, err := file.Sealer(); err == nil { // else the process does not start
+		l.shown.Keys = sealer.Checks()
+	}
 	signal.Notify(l.hangups, syscall.SIGHUP)
 	return l
 }

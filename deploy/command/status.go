@@ -37,15 +37,27 @@ type statusReply struct {
 }
 
 func newStatusCommand() *cobra.Command {
-	var active bool
+	var active, watch bool
+	var every time.Duration
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the queues, the workers, and the endpoints with their breakers and health",
-		Args:  cobra.NoArgs,
+		Long: `Show the queues, the workers, and the endpoints with their breakers and health.
+
+With --watch all of it is shown again and again: on a terminal as one screen, which q, Esc or Ctrl-C ends; elsewhere as a
+line with a time stamp whenever something has changed, and at least once a minute; with --json as one object a line. A
+Redis that goes away is said so, and asked again.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkWatchFlags(cmd, watch, active, every); err != nil {
+				return err
+			}
 			return onRedisOf(cmd, func(ctx context.Context, s *settings, client redis.UniversalClient) error {
 				if active {
 					return showActive(ctx, cmd, s, client)
+				}
+				if watch {
+					return watchStatus(cmd, s, client, every)
 				}
 				reply, err := readStatus(ctx, s.deployment(client))
 				if err != nil {
@@ -59,6 +71,8 @@ func newStatusCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&active, "active", false, "show which endpoint each tier asks first, and nothing else")
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it again and again, until Ctrl-C")
+	cmd.Flags().DurationVar(&every, "every", watchEvery, "how often with --watch, such as 500ms or 10s")
 	return cmd
 }
 

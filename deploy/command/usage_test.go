@@ -91,3 +91,10 @@ func TestReportWritesHarmlessLines(t *testing.T) {
 	assert.Equal(t, exitOK, report(&out, nil))
 	assert.Equal(t, exitFailed, report(&out, errTold))
 }
+
+func TestTheVersionIsAFlagToo(t *testing.T) {
+	t.Parallel()
+	got := inProcess(t, "", "--version")
+	assert.Equal(t, exitOK, got.status, got.stderr)
+	assert.Equal(t, inProcess(t, "", "version").stdout, got.stdout)
+}

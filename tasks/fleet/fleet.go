@@ -64,6 +64,8 @@ type Config struct {
 	// Version is a digest: two processes that have the same work by the same configuration.
 	Version  string    `json:"version"`
 	LoadedAt time.Time `json:"loaded_at"`
+	// Keys are checks of the keys of encryption by their ids; see package seal.
+	Keys map[string]string `json:"keys,omitempty"`
 	// Restart are the fields that have changed in the file since the process was started, and need a restart.
 	Restart []string `json:"restart,omitempty"`
 	// Refused is why the file as it stands is not what the process works by; absent where it is.

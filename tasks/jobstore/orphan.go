@@ -71,6 +71,9 @@ func (s *Store) Orphan(ctx context.Context, record *Record, seq int) error {
 			return fmt.Errorf("%s job %s: attempt %d: %w", verb, record.ID, seq, err)
 		}
 		record.Attempts[i], record.intents[seq] = stands, r.text(0)
+		if stands.Code == CodeWorkerGone {
+			s.abandons(stands)
+		}
 		return nil
 	}
 	return nil

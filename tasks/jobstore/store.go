@@ -40,6 +40,8 @@ type Config struct {
 	Ended func(job tasks.Job, status tasks.Status, result tasks.Result)
 	// Accepted is told how many jobs were new among those that were created together. Defaults to nobody.
 	Accepted func(jobs int)
+	// Abandoned is told of every attempt that this Store has ended because its worker is gone. Defaults to nobody.
+	Abandoned func(attempt tasks.Attempt)
 }
 
 // Store reads and writes the records of jobs. It may be used by any number of goroutines.
@@ -60,6 +62,7 @@ type Store struct {
 	replies  atomic.Pointer[Replies]
 	ended    func(job tasks.Job, status tasks.Status, result tasks.Result)
 	accepted func(jobs int)
+	abandons func(attempt tasks.Attempt)
 
 	sealing sync.Mutex
 	seal    cipher.AEAD // of tenants' cursors; nil until one is needed
@@ -90,6 +93,9 @@ func New(config Config) (*Store, error) {
 	if config.Accepted == nil {
 		config.Accepted = func(int) {}
 	}
+	if config.Abandoned == nil {
+		config.Abandoned = func(tasks.Attempt) {}
+	}
 	s := &Store{
 		redis: config.Redis, pipe: config.Pipe,
 		keys: keyspace.New(config.Prefix), shards: config.Shards,
@@ -98,7 +104,7 @@ func New(config Config) (*Store, error) {
 		sealer:  config.Sealer,
 		barrier: newBarrier(config.Redis, config.Replication),
 		trips:   newTrips(config.Redis),
-		batches: members, webhooks: hooks, ended: config.Ended, accepted: config.Accepted,
+		batches: members, webhooks: hooks, ended: config.Ended, accepted: config.Accepted, abandons: config.Abandoned,
 	}
 	s.SetReplies(config.Replies)
 	return s, nil

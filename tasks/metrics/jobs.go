@@ -7,12 +7,17 @@ import (
 	"github.com/forebay-queue/forebay/tasks/catalog"
 )
 
-// Ends counts the ends of jobs, whoever brings them about.
-type Ends struct{ count *prometheus.CounterVec }
+// Ends counts the ends of jobs, whoever brings them about. By routes they are counted apart: all labels at once would be
+// as many series as their product.
+type Ends struct{ count, routes *prometheus.CounterVec }
 
 // NewEnds registers the series; registerer may be nil.
 func NewEnds(registerer prometheus.Registerer) *Ends {
-	return &Ends{Counter(registerer, "forebay_jobs_ended_total", "Jobs that this process has ended.", "status", "task_type", "tier", "code")}
+	return &Ends{
+		count: Counter(registerer, "forebay_jobs_ended_total", "Jobs that this process has ended.", "status", "task_type", "tier", "code"),
+		routes: Counter(registerer, "forebay_jobs_ended_by_route_total",
+			"Jobs that this process has ended, by the route of their last call; empty for those that were never called for.", "status", "model", "endpoint"),
+	}
 }
 
 // Ended counts one. The catalog is that of the process, which may be nil.
@@ -22,6 +27,11 @@ func (e *Ends) Ended(known *catalog.Catalog, job tasks.Job, status tasks.Status,
 		code = Code(result.Error.Code)
 	}
 	e.count.WithLabelValues(string(status), TaskType(known, job), Tier(known, job, result.Model), code).Inc()
+	var last tasks.Attempt
+	if calls := len(result.Attempts); calls > 0 {
+		last = result.Attempts[calls-1]
+	}
+	e.routes.WithLabelValues(string(status), Model(known, last.Model), Endpoint(known, last.Endpoint)).Inc()
 }
 
 // Way is a way in.

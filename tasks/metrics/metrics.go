@@ -82,6 +82,22 @@ func Tier(known *catalog.Catalog, job tasks.Job, model string) string {
 	return ""
 }
 
+// Model is the name of a model as a label; empty for none.
+func Model(known *catalog.Catalog, name string) string {
+	if name == "" || known != nil && known.Models[name] != nil {
+		return name
+	}
+	return Other
+}
+
+// Endpoint is the name of an endpoint as a label; empty for none.
+func Endpoint(known *catalog.Catalog, name string) string {
+	if name == "" || known != nil && known.Endpoints[name] != nil {
+		return name
+	}
+	return Other
+}
+
 // Class is the class of a failure as a label, OK for none.
 func Class(class tasks.Class) string {
 	if class == "" {

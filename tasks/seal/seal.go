@@ -33,6 +33,9 @@ import (
 // KeyBytes is the length of a key.
 const KeyBytes = 32
 
+// checkBytes are so few that a check cannot be turned into anything else.
+const checkBytes = 4
+
 // fewestDistinct is how many different bytes a key must have: of random ones, fewer are met never, of placeholders and
 // repeated words always.
 const fewestDistinct = 12
@@ -122,6 +125,7 @@ type key struct {
 	texts   tink.AEAD
 	prints  []byte
 	streams []byte
+	check   string
 }
 
 // New returns a Sealer. The first of the keys seals, and all of them open.
@@ -164,8 +168,12 @@ func derive(from Key) (key, error) {
 			return key{}, err
 		}
 	}
+	check, err := hkdf.Key(sha256.New, from.Secret, nil, "forebay checks v1", checkBytes)
+	if err != nil {
+		return key{}, err
+	}
 	texts, err := aead.NewXChaCha20Poly1305(derived[0])
-	return key{id: from.ID, texts: texts, prints: derived[1], streams: derived[2]}, err
+	return key{id: from.ID, texts: texts, prints: derived[1], streams: derived[2], check: hex.EncodeToString(check)}, err
 }
 
 func (s *Sealer) find(id string) *key {
@@ -178,6 +186,19 @@ func (s *Sealer) find(id string) *key {
 		}
 	}
 	return nil
+}
+
+// Checks are short values by which the keys of two Sealers can be compared, by their ids: other values are other keys. They
+// tell nothing of the keys.
+func (s *Sealer) Checks() map[string]string {
+	if s == nil {
+		return nil
+	}
+	checks := map[string]string{}
+	for _, k := range s.keys {
+		checks[k.id] = k.check
+	}
+	return checks
 }
 
 // IDs are those of the keys, the one that seals first.

@@ -262,3 +262,14 @@ func BenchmarkSealer(b *testing.B) {
 		})
 	}
 }
+
+// Checks tell keys apart, and are the same in every process and version.
+func TestChecksTellKeysApart(t *testing.T) {
+	t.Parallel()
+	checks := sealer(t, "k1", "k2").Checks()
+	require.Len(t, checks, 2)
+	assert.NotEqual(t, checks["k1"], checks["k2"])
+	assert.Equal(t, checks["k1"], sealer(t, "other1").Checks()["other1"], "it is of the key, not of its name")
+	assert.Len(t, checks["k1"], 2*checkBytes)
+	assert.Empty(t, (*Sealer)(nil).Checks())
+}

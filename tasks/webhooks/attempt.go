@@ -165,16 +165,15 @@ func (s *Store) Settle(ctx context.Context, r *Record, admission Admission, atte
 	return r.State, s.tellDead(ctx, r)
 }
 
-// texts are an attempt as its webhook's record holds it, and as the target's list of attempts does. What was answered is
-// sealed in the one, and then left out of the other, whose readers do not know which webhook it was an answer to.
+// texts are an attempt as its webhook's record holds it, and as the target's list of attempts does. What was answered may
+// repeat the message, and with it a prompt or a result: it stands with the webhook, sealed where there is a key, and not in
+// the list, which is of all jobs.
 func (s *Store) texts(id string, attempt Attempt) (text, brief string, err error) {
 	own, others := wire(attempt), wire(attempt)
 	if own.Answer, err = s.sealer.Seal(s.keys.Webhook(id), fieldAnswer, attempt.Answer); err != nil {
 		return "", "", err
 	}
-	if s.sealer != nil {
-		others.Answer = ""
-	}
+	others.Answer = ""
 	encoded, err := json.Marshal(own)
 	if err != nil {
 		return "", "", err

@@ -23,10 +23,15 @@ func (r *Record) Status() tasks.WebhookStatus {
 	return status
 }
 
-// Brief is Status without the history.
+// Brief is Status for a list: without the history, and without what was answered, which may repeat the message.
 func (r *Record) Brief() tasks.WebhookStatus {
 	status := r.Status()
 	status.History = nil
+	if status.Last != nil {
+		last := *status.Last
+		last.Answer = ""
+		status.Last = &last
+	}
 	return status
 }
 

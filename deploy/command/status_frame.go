@@ -1,0 +1,234 @@
+package command
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/fleet"
+	"github.com/forebay-queue/forebay/tasks/gate"
+)
+
+// frame is what the screen shows, in no more columns and lines than it has.
+func (m *watchScreen) frame() string {
+	if m.width == 0 || m.height == 0 {
+		return ""
+	}
+	if m.seen == nil {
+		return cut(m.width, "forebay status: reading "+printable(m.watcher.deployment.redis))
+	}
+	return strings.Join(fit(m.width, m.height, m.sections(time.Now())), "\n")
+}
+
+// sections are what is shown, the most important first.
+func (m *watchScreen) sections(now time.Time) []*section {
+	top := &section{heads: []string{spread(m.width, bold("forebay status")+"  "+printable(m.watcher.deployment.redis),
+		faint("every "+m.watcher.every.String()+", q quits  ")+now.Format(time.TimeOnly))}}
+	seen := m.seen
+	if seen.Error != "" {
+		top.heads = append(top.heads, cut(m.width, red("Redis is away since "+clock(m.awaySince, now))+": "+seen.Error))
+	}
+	if seen.statusReply == nil {
+		return []*section{top}
+	}
+	if seen.Error != "" {
+		top.heads = append(top.heads, cut(m.width, "It is asked again. What follows is of "+clock(seen.At, now)+"."))
+	}
+	top.heads = append(top.heads, cut(m.width, fleetLine(seen.Fleet)))
+	for _, concern := range seen.Fleet.concerns() {
+		top.rows = append(top.rows, cut(m.width, yellow("warning")+" "+printable(concern.Subject+": "+concern.Message)))
+	}
+	return []*section{
+		top, queueSection(m.width, seen), endpointSection(m.width, seen, now), tierSection(m.width, seen, now),
+		deadSection(m.width, seen, now), spendSection(m.width, seen), waitSection(m.width, seen, now),
+	}
+}
+
+// tabled makes a section of a table, the heads of which are said apart from it.
+func tabled(width int, shrinks []int, least int, heads []string, rows [][]string) *section {
+	for i, head := range heads {
+		heads[i] = bold(head)
+	}
+	lines := columns(width, shrinks, slices.Insert(rows, 0, heads)...)
+	return &section{heads: lines[:1], rows: lines[1:], least: least}
+}
+
+func fleetLine(f fleetStatus) string {
+	counts := map[fleet.Kind]int{}
+	for _, p := range f.Processes {
+		counts[p.Kind]++
+	}
+	var parts []string
+	for _, kind := range []fleet.Kind{fleet.Dev, fleet.Worker, fleet.Scheduler, fleet.Producer} {
+		if counts[kind] > 0 {
+			parts = append(parts, plural(counts[kind], string(kind)))
+		}
+	}
+	if len(f.workers()) == 0 {
+		parts = append(parts, red("no worker is alive"))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func queueSection(width int, now *watched) *section {
+	var rows [][]string
+	for _, q := range now.Queues {
+		state := ""
+		if q.Paused {
+			state = yellow("paused")
+		} else if alone := pausedAlone(q); len(alone) > 0 {
+			state = yellow("paused: " + strings.Join(alone, ", "))
+		}
+		oldest := "-"
+		if waited := now.Oldest[q.Queue]; waited > 0 {
+			oldest = brief(time.Duration(waited * float64(time.Second)))
+		}
+		rows = append(rows, []string{q.Queue, count(q.Pending), count(q.Active), count(q.Scheduled), count(q.Retry), oldest, state})
+	}
+	s := tabled(width, []int{0, 6}, len(rows), []string{"QUEUE", "PENDING", "ACTIVE", "SCHEDULED", "RETRY", "OLDEST", ""}, rows)
+	if len(now.PausedTaskTypes) > 0 {
+		s.least++
+		s.rows = append(s.rows, cut(width, yellow("paused")+" task types: "+strings.Join(now.PausedTaskTypes, ", ")))
+	}
+	return s
+}
+
+// money is a sum at a glance: whole cents from a dollar on.
+func money(usd float64) string {
+	if usd >= 1 {
+		return fmt.Sprintf("$%.2f", usd)
+	}
+	return dollars(usd)
+}
+
+func count(n int) string { return strconv.Itoa(n) }
+
+func endpointSection(width int, now *watched, at time.Time) *section {
+	if now.Endpoints == nil {
+		return nil
+	}
+	var rows [][]string
+	for _, e := range now.Endpoints {
+		breaker := e.glance(at)
+		switch e.State {
+		case gate.StateClosed:
+			breaker = green(breaker)
+		case gate.StateHalfOpen:
+			breaker = yellow(breaker)
+		case gate.StateOpen:
+			breaker = red(breaker)
+		}
+		health := "-"
+		if e.Health != nil {
+			if health = e.Health.text(); e.Health.Behind {
+				health += ", asked last"
+			}
+		}
+		rows = append(rows, []string{e.label(), breaker, e.latency(), strconv.FormatInt(e.Calls, 10), strconv.FormatInt(e.Failures, 10), health})
+	}
+	return tabled(width, []int{0, 1, 5}, 3, []string{"ENDPOINT", "BREAKER", "LATENCY", "CALLS", "FAILED", "HEALTH"}, rows)
+}
+
+// glance is the state of a breaker, the cause before the time: a narrow screen shows its beginning.
+func (e endpointStatus) glance(now time.Time) string {
+	text := string(e.State)
+	switch {
+	case e.ProbeUntil != nil:
+		text = "probe out"
+	case e.RampUntil != nil:
+		text += ", ramping up"
+	}
+	switch {
+	case e.Forced:
+		text += " by hand"
+	case e.Cause != "":
+		text += ", " + e.Cause
+	}
+	if e.State == gate.StateOpen && e.Until != nil {
+		text += ", to " + clock(*e.Until, now)
+	}
+	return text
+}
+
+func tierSection(width int, now *watched, at time.Time) *section {
+	if len(now.Active) == 0 {
+		return nil
+	}
+	var rows [][]string
+	for _, a := range now.Active {
+		endpoint := a.Endpoint
+		if endpoint == "" {
+			endpoint = red("none: all are open")
+		}
+		rows = append(rows, []string{a.Tier, printable(a.Model), endpoint, clock(a.Since, at)})
+	}
+	return tabled(width, []int{0, 1, 2}, 1, []string{"TIER", "MODEL", "ASKS FIRST", "SINCE"}, rows)
+}
+
+func spendSection(width int, now *watched) *section {
+	var rows [][]string
+	for _, s := range now.Budget {
+		limit, left := "no limit", "-"
+		if s.LimitUSD != nil {
+			limit, left = money(*s.LimitUSD), money(*s.LeftUSD)
+		}
+		rows = append(rows, []string{s.Scope.String(), money(s.SpentUSD), money(s.HeldUSD), limit, left})
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	s := tabled(width, []int{0}, 1, []string{"SPENT TODAY", "USD", "HELD", "BUDGET", "LEFT"}, rows)
+	if c := now.Cost; c != nil {
+		text := fmt.Sprintf("%s paid for it; %s with the dearest model", strings.Replace(money(c.CostCNY), "$", "¥", 1), money(c.DearestUSD))
+		if c.MaybeUSD > 0 {
+			text += fmt.Sprintf("; %s of it maybe billed", money(c.MaybeUSD))
+		}
+		s.heads = append([]string{s.heads[0]}, s.rows[0], cut(width, text))
+		s.rows = s.rows[1:]
+	}
+	return s
+}
+
+func deadSection(width int, now *watched, at time.Time) *section {
+	s := &section{least: 1}
+	jobs, hooks := now.DeadLetters.Jobs, now.DeadLetters.Webhooks
+	if jobs.Count+hooks.Count == 0 {
+		return nil
+	}
+	title := bold("DEAD LETTERS") + "  " + red(plural(jobs.Count, "job")) + ", " + plural(hooks.Count, "webhook")
+	if jobs.OldestAt != nil {
+		title += "; the oldest of " + clock(*jobs.OldestAt, at)
+	}
+	s.heads = []string{cut(width, title)}
+	var rows [][]string
+	for _, reason := range now.DeadReasons {
+		latest := "-"
+		if reason.Latest != nil {
+			latest = clock(*reason.Latest, at)
+		}
+		rows = append(rows, []string{"  " + printable(dash(reason.Key)), count(reason.Jobs), "last " + latest})
+	}
+	if len(rows) > 0 {
+		s.rows = columns(width, []int{0}, rows...)
+	}
+	return s
+}
+
+func waitSection(width int, now *watched, at time.Time) *section {
+	var rows [][]string
+	for _, group := range now.Waiting.For {
+		what := waiting(&tasks.Waiting{Reason: group.Reason, Limit: group.Limit, Route: group.Route, Cause: group.Cause}, at)
+		rows = append(rows, []string{printable(what), count(group.Jobs), clock(group.Next, at)})
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	heads := []string{"WAITING FOR", "JOBS", "NEXT"}
+	if now.Waiting.Looked < now.Waiting.Open {
+		heads[1] = fmt.Sprintf("JOBS (OF %d LOOKED AT)", now.Waiting.Looked)
+	}
+	return tabled(width, []int{0}, 1, heads, rows)
+}
