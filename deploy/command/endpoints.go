@@ -45,8 +45,6 @@ type endpointStatus struct {
 	Recoveries           int64      `json:"recoveries"`
 	// Health is absent before the endpoint's first health probe, and where there are none any more.
 	Health *healthStatus `json:"health,omitempty"`
-	// Limits are those that hold for its calls, its account's among them.
-	Limits []limitStatus `json:"limits,omitempty"`
 }
 
 // readEndpoints reads the breakers and the health of all endpoints of the catalog, by priority and name.
@@ -70,10 +68,6 @@ func readEndpoints(ctx context.Context, client redis.UniversalClient, keys keysp
 	if err != nil {
 		return nil, err
 	}
-	limits, err := readLimits(ctx, client, keys, c)
-	if err != nil {
-		return nil, err
-	}
 	statuses := make([]endpointStatus, len(endpoints))
 	for i, endpoint := range endpoints {
 		state := states[i]
@@ -85,7 +79,7 @@ func readEndpoints(ctx context.Context, client redis.UniversalClient, keys keysp
 			ConsecutiveSuccesses: state.ConsecutiveSuccesses,
 			LatencyMS:            float64(state.Latency.Microseconds()) / 1000, Calls: state.Calls, Successes: state.Successes,
 			Failures: state.Failures, Trips: state.Trips, Probes: state.Probes, Reopenings: state.Reopenings,
-			Recoveries: state.Recoveries, Health: newHealthStatus(healths[i]), Limits: limits[endpoint.Name],
+			Recoveries: state.Recoveries, Health: newHealthStatus(healths[i]),
 		}
 	}
 	return statuses, nil

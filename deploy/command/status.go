@@ -30,10 +30,8 @@ type statusReply struct {
 	DeadLetters deadStatus `json:"dead_letters"`
 	// Endpoints is absent without a configuration, which alone knows them.
 	Endpoints []endpointStatus `json:"endpoints,omitempty"`
-	// Tiers, Budget and Spend are absent as the endpoints are. Budget is how today's stands.
-	Tiers  []tierStatus  `json:"tiers,omitempty"`
+	// Budget is how today's stands, absent as the endpoints are.
 	Budget []scopeStatus `json:"budget,omitempty"`
-	Spend  *spendStatus  `json:"spend,omitempty"`
 }
 
 func newStatusCommand() *cobra.Command {
@@ -107,10 +105,7 @@ func readStatus(ctx context.Context, d deployment) (statusReply, error) {
 		if reply.Endpoints, err = readEndpoints(ctx, client, keys, d.catalog); err != nil {
 			return reply, err
 		}
-		if reply.Tiers, err = readTiers(ctx, client, keys, d.catalog, reply.Endpoints); err != nil {
-			return reply, err
-		}
-		reply.Spend, reply.Budget, err = readSpend(ctx, gate.NewBudget(client, keys, d.catalog.Budget), d.catalog)
+		reply.Budget, err = readScopes(ctx, gate.NewBudget(client, keys, d.catalog.Budget))
 	}
 	return reply, err
 }

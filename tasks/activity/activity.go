@@ -44,7 +44,7 @@ const (
 	wordCode     = "code"     // code of a failure
 	wordRetried  = "retried"  // class
 	wordAttempt  = "attempt"  // endpoint, model, class
-	wordTokens   = "tokens"   // prompt or completion, endpoint, model
+	wordTokens   = "tokens"   // prompt or completion
 	wordCost     = "cost"     // task type, tier, model: billionths of a dollar
 	wordDearest  = "dearest"  // the same for the dearest model of the kind
 	wordCall     = "call"     // endpoint, bucket: how long calls took

@@ -68,22 +68,6 @@ func (c *Catalog) LimitsFor(endpoint *Endpoint, model string) []LimitScope {
 	return scopes
 }
 
-// AllLimitsFor lists the scopes that limit the calls of any model at an endpoint, those of all models first.
-func (c *Catalog) AllLimitsFor(endpoint *Endpoint) []LimitScope {
-	scopes := c.LimitsFor(endpoint, "")
-	for _, model := range slices.Sorted(maps.Keys(c.Models)) {
-		if !slices.Contains(c.EndpointsFor(model), endpoint) {
-			continue
-		}
-		for _, scope := range c.LimitsFor(endpoint, model) {
-			if scope.Model != "" {
-				scopes = append(scopes, scope)
-			}
-		}
-	}
-	return scopes
-}
-
 // LimitsTokens tells whether there is any limit of tokens.
 func (c *Catalog) LimitsTokens() bool {
 	byModel := func(limits map[string]Limits) bool {
