@@ -151,7 +151,7 @@ func New(config Config) (*Scheduler, error) {
 		registerer: config.Registerer,
 	}
 	ends := metrics.NewEnds(config.Registerer)
-	s.activity = activity.New(config.Redis, keyspace.New(config.Prefix), config.Log)
+	s.activity = activity.New(config.Redis, keyspace.New(config.Prefix), config.Registerer, config.Log)
 	stores := jobstore.Config{
 		Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer, Shards: config.Shards,
 		Ended: func(job tasks.Job, status tasks.Status, result tasks.Result) {

@@ -119,7 +119,7 @@ succeed if its answer is on its way. One that has ended is answered as it stands
 	huma.Register(api, operation(http.MethodPost, jobPath+"/retry", "retryJob", groupJobs, "Run a job again that has ended without success", `
 The job is queued anew with all its retries. What its earlier runs cost still counts. With run it is only while that is
 the job's, so that any number of people who have seen the same list run it once.`, 400, 403, 404, 409, 503), a.retryJob)
-	huma.Register(api, operation(http.MethodPost, "/v1/retries", "retryJobs", groupJobs, "Run many jobs again that have ended without success", `
+	huma.Register(api, operation(http.MethodPost, jobsPath+"/retry", "retryJobs", groupJobs, "Run many jobs again that have ended without success", `
 Those that the filter means, at most 1,000; with more in the answer there are others. Each is run once, however many people
 ask for the same.`, 400, 403, 413, 415, 503), a.retryJobs)
 	huma.Register(api, operation(http.MethodPost, jobPath+"/discard", "discardJob", groupJobs, "Delete the record of a job that has ended", `
