@@ -127,8 +127,8 @@ func (r *Recorder) Attempted(known *catalog.Catalog, job tasks.Job, attempt task
 		if usage == nil {
 			return
 		}
-		r.counts[field(wordTokens, "prompt")] += int64(max(0, usage.PromptTokens))
-		r.counts[field(wordTokens, "completion")] += int64(max(0, usage.CompletionTokens))
+		r.counts[field(wordTokens, "prompt", attempt.Endpoint, attempt.Model)] += int64(max(0, usage.PromptTokens))
+		r.counts[field(wordTokens, "completion", attempt.Endpoint, attempt.Model)] += int64(max(0, usage.CompletionTokens))
 		r.counts[field(wordCost, metrics.TaskType(known, job), metrics.Tier(known, job, attempt.Model), attempt.Model)] += nanos(attempt.CostUSD)
 		if known != nil {
 			_, dearest := known.DearestCost(job.Kind, *usage)
