@@ -135,7 +135,7 @@ func New(config Config) (*Client, error) {
 		}
 	}
 	var c *Client
-	ends, recorder := metrics.NewEnds(config.Registerer), activity.New(config.Redis, keyspace.New(config.Prefix), config.Log)
+	ends, recorder := metrics.NewEnds(config.Registerer), activity.New(config.Redis, keyspace.New(config.Prefix), config.Registerer, config.Log)
 	stores := jobstore.Config{
 		Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer, Shards: config.Shards, Replication: config.Replication,
 		Ended: func(job tasks.Job, status tasks.Status, result tasks.Result) {

@@ -2,11 +2,9 @@ package producer
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
+	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/forebay-queue/forebay/tasks/envelope"
@@ -30,6 +28,8 @@ type Queue struct {
 	Scheduled int `json:"scheduled"`
 	Retry     int `json:"retry"`
 	Archived  int `json:"archived"`
+	// OldestS is for how many seconds the oldest pending task could have been begun; 0 without one.
+	OldestS float64 `json:"oldest_s"`
 	// Paused tells that no call of the queue is begun.
 	Paused bool `json:"paused"`
 	// Shards are those of the queue in which something was ever enqueued, where it has any; the unsharded one, which is
@@ -46,7 +46,9 @@ type QueueShard struct {
 	Scheduled int    `json:"scheduled"`
 	Retry     int    `json:"retry"`
 	Archived  int    `json:"archived"`
-	Paused    bool   `json:"paused"`
+	// OldestS is for how many seconds the oldest pending task could have been begun; 0 without one.
+	OldestS float64 `json:"oldest_s"`
+	Paused  bool    `json:"paused"`
 }
 
 // Queues reads the queues, the most urgent first.
@@ -65,18 +67,23 @@ func ReadQueues(ctx context.Context, client redis.UniversalClient, keys keyspace
 	if err != nil {
 		return Queues{}, err
 	}
-	inspector := asynq.NewInspectorFromRedisClient(client)
+	names := make([]string, len(found))
+	for i, shard := range found {
+		names[i] = shard.Name
+	}
+	backlogs, err := envelope.Backlogs(ctx, client, names)
+	if err != nil {
+		return Queues{}, err
+	}
+	now := time.Now()
 	all := Queues{PausedTaskTypes: paused.TaskTypes}
 	for _, name := range envelope.QueueNames() {
 		queue := Queue{Queue: name, Paused: slices.Contains(paused.Queues, name)}
-		for _, shard := range found {
+		for i, shard := range found {
 			if shard.Queue != name || !shard.Listed {
 				continue
 			}
-			counts, err := readShard(inspector, shard)
-			if err != nil {
-				return Queues{}, err
-			}
+			counts := newQueueShard(shard, backlogs[i], now)
 			counts.Paused = paused.Shard(name, shard.Shard)
 			queue.add(counts)
 		}
@@ -94,21 +101,19 @@ func (q *Queue) add(shard QueueShard) {
 	q.Scheduled += shard.Scheduled
 	q.Retry += shard.Retry
 	q.Archived += shard.Archived
+	q.OldestS = max(q.OldestS, shard.OldestS)
 	q.Shards = append(q.Shards, shard)
 }
 
-func readShard(inspector *asynq.Inspector, shard envelope.ShardOfQueue) (QueueShard, error) {
-	found, err := inspector.GetQueueInfo(shard.Name)
-	switch {
-	case errors.Is(err, asynq.ErrQueueNotFound): // it was empty, and was just taken off the list
-		return QueueShard{Shard: shard.Label()}, nil
-	case err != nil:
-		return QueueShard{}, fmt.Errorf("read the queue %s in Redis: %w", shard.Label(), err)
+func newQueueShard(shard envelope.ShardOfQueue, b envelope.Backlog, now time.Time) QueueShard {
+	counts := QueueShard{
+		Shard: shard.Label(), Pending: int(b.Pending), Active: int(b.Active), Scheduled: int(b.Scheduled), Retry: int(b.Retry),
+		Archived: int(b.Archived),
 	}
-	return QueueShard{
-		Shard: shard.Label(), Pending: found.Pending + found.Aggregating, Active: found.Active, Scheduled: found.Scheduled,
-		Retry: found.Retry, Archived: found.Archived,
-	}, nil
+	if !b.OldestAt.IsZero() {
+		counts.OldestS = max(0, now.Sub(b.OldestAt).Seconds())
+	}
+	return counts
 }
 
 // PauseQueue has no worker begin a call of a queue, or, with paused false, has them go on. It tells whether that

@@ -150,7 +150,7 @@ func New(config Config) (*Scheduler, error) {
 		redis: config.Redis, log: config.Log, plan: config.Plan, replaced: make(chan struct{}), shards: config.Shards,
 		registerer: config.Registerer,
 	}
-	s.activity = activity.New(config.Redis, keyspace.New(config.Prefix), config.Log)
+	s.activity = activity.New(config.Redis, keyspace.New(config.Prefix), config.Registerer, config.Log)
 	ends, ledger := metrics.NewEnds(config.Registerer), metrics.NewLedger(config.Registerer)
 	stores := jobstore.Config{
 		Redis: config.Redis, Prefix: config.Prefix, Sealer: config.Sealer, Shards: config.Shards,

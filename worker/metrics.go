@@ -122,7 +122,7 @@ func (d *delivery) countBack(end conclusion) {
 		class = end.failure.Class
 	}
 	s.retries.WithLabelValues(metrics.Class(class)).Inc()
-	s.activity.Retried(d.plan.catalog, d.job, d.record.Run, end.failure, d.record.Failures+1)
+	s.activity.Retried(d.plan.catalog, d.job, d.record.Run, end.failure, len(d.record.Attempts)+len(d.attempts))
 }
 
 // webhookAttempted counts an attempt of a webhook.

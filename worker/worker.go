@@ -165,7 +165,7 @@ func New(config Config) (*Worker, error) {
 		id: config.Member.ID(), config: config, redis: config.Redis, log: config.Log,
 		pool: slots.New(config.Slots), stopping: make(chan struct{}),
 	}
-	w.series = newSeries(config.Registerer, activity.New(config.Redis, keyspace.New(config.Prefix), config.Log))
+	w.series = newSeries(config.Registerer, activity.New(config.Redis, keyspace.New(config.Prefix), config.Registerer, config.Log))
 	w.alive, w.abort = context.WithCancelCause(context.Background())
 	w.writable, w.seal = context.WithCancel(context.Background())
 	return w, w.connect()

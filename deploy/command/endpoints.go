@@ -45,6 +45,8 @@ type endpointStatus struct {
 	Recoveries           int64      `json:"recoveries"`
 	// Health is absent before the endpoint's first health probe, and where there are none any more.
 	Health *healthStatus `json:"health,omitempty"`
+	// Limits are those that hold for its calls, the account's among them, absent without any.
+	Limits []limitStatus `json:"limits,omitempty"`
 }
 
 // readEndpoints reads the breakers and the health of all endpoints of the catalog, by priority and name.

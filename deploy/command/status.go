@@ -11,7 +11,6 @@ import (
 
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks/catalog"
-	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
@@ -32,6 +31,21 @@ type statusReply struct {
 	Endpoints []endpointStatus `json:"endpoints,omitempty"`
 	// Budget is how today's stands, absent as the endpoints are.
 	Budget []scopeStatus `json:"budget,omitempty"`
+	// Tiers are what serves each tier, and Spend what today's calls cost, absent as the endpoints are.
+	Tiers []tierStatus `json:"tiers,omitempty"`
+	Spend *spendStatus `json:"spend,omitempty"`
+	// Alerts are those that fire; absent where nobody judges them.
+	Alerts []alertStatus `json:"alerts,omitempty"`
+}
+
+// alertStatus is an alert that fires.
+type alertStatus struct {
+	Name string `json:"name"`
+	// Subject is what it is about, such as an endpoint; empty for the whole deployment.
+	Subject  string    `json:"subject,omitempty"`
+	Severity string    `json:"severity"`
+	Since    time.Time `json:"since"`
+	Summary  string    `json:"summary"`
 }
 
 func newStatusCommand() *cobra.Command {
@@ -105,7 +119,13 @@ func readStatus(ctx context.Context, d deployment) (statusReply, error) {
 		if reply.Endpoints, err = readEndpoints(ctx, client, keys, d.catalog); err != nil {
 			return reply, err
 		}
-		reply.Budget, err = readScopes(ctx, gate.NewBudget(client, keys, d.catalog.Budget))
+		if err = readLimits(ctx, d, keys, reply.Endpoints); err != nil {
+			return reply, err
+		}
+		if reply.Tiers, err = readTiers(ctx, client, keys, d.catalog, reply.Endpoints); err != nil {
+			return reply, err
+		}
+		reply.Spend, reply.Budget, err = readSpend(ctx, client, keys, d.catalog)
 	}
 	return reply, err
 }

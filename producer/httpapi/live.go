@@ -59,6 +59,7 @@ func (a *API) listen(ctx context.Context, s *eventStream, identity Identity, las
 	defer context.AfterFunc(a.draining, cancel)()
 	l := a.hub.join(identity)
 	defer a.hub.leave(l)
+	l.awaitReading(ctx)
 	s.frame(l, a.hub.backlog(ctx, last))
 	heartbeat := time.NewTicker(a.config.Heartbeat)
 	defer heartbeat.Stop()
@@ -76,9 +77,16 @@ func (a *API) listen(ctx context.Context, s *eventStream, identity Identity, las
 
 // liveEvent is an entry of a stream of events.
 type liveEvent struct {
-	// tenant is whose it is; of operators' events it is nobody's.
+	id string
+	// job tells that it is of the stream of jobs, tenant whose it is; operators' events are nobody's.
+	job    bool
 	tenant string
 	data   json.RawMessage
+}
+
+// shownTo tells whether somebody may see an event.
+func (e liveEvent) shownTo(identity Identity) bool {
+	return identity.Operator || e.job && e.tenant != "" && e.tenant == identity.Tenant
 }
 
 // frame is what is sent at a time: a status, an activity, or events.
@@ -86,10 +94,9 @@ type frame struct {
 	name string
 	// data is that of a status or an activity.
 	data []byte
-	// at is how far the streams were read, events what came, and dropped how many more there were.
-	at      position
-	events  []liveEvent
-	dropped int
+	// at is how far the streams were read, events what came.
+	at     position
+	events []liveEvent
 }
 
 // frame writes what a listener may see of a frame.
@@ -102,19 +109,56 @@ func (s *eventStream) frame(l *listener, f frame) {
 	}
 	shown := struct {
 		Events  []json.RawMessage `json:"events"`
-		Dropped int               `json:"dropped,omitempty"`
+		Dropped int64             `json:"dropped,omitempty"`
 	}{Events: []json.RawMessage{}}
-	for _, event := range f.events {
-		if l.identity.Operator || event.tenant != "" && event.tenant == l.identity.Tenant {
-			shown.Events = append(shown.Events, event.data)
-		}
+	news := l.news(f)
+	kept := newest(news, mostInFrame)
+	for _, event := range kept {
+		shown.Events = append(shown.Events, event.data)
 	}
-	if l.identity.Operator {
-		shown.Dropped = f.dropped // to others it would tell how much the rest does
-	}
-	if len(shown.Events)+shown.Dropped > 0 {
+	shown.Dropped = int64(len(news)-len(kept)) + l.lost.Swap(0)
+	if len(shown.Events) > 0 || shown.Dropped > 0 {
 		s.send(frameEvents, f.at.String(), shown)
 	}
+}
+
+// news are the events of a frame that the listener may see and was not shown before: its backlog and the first frames
+// behind it may have the same ones.
+func (l *listener) news(f frame) []liveEvent {
+	var news []liveEvent
+	for _, event := range f.events {
+		seen := l.at.operators
+		if event.job {
+			seen = l.at.jobs
+		}
+		if event.shownTo(l.identity) && (seen == "" || entryBefore(seen, event.id)) {
+			news = append(news, event)
+		}
+	}
+	if l.at.operators == "" || entryBefore(l.at.operators, f.at.operators) {
+		l.at.operators = f.at.operators
+	}
+	if l.at.jobs == "" || entryBefore(l.at.jobs, f.at.jobs) {
+		l.at.jobs = f.at.jobs
+	}
+	return news
+}
+
+// newest leaves out the oldest events of what are too many: those of jobs before any of operators.
+func newest(events []liveEvent, most int) []liveEvent {
+	over := len(events) - most
+	if over <= 0 {
+		return events
+	}
+	kept := make([]liveEvent, 0, len(events))
+	for _, event := range events {
+		if over > 0 && event.job {
+			over--
+			continue
+		}
+		kept = append(kept, event)
+	}
+	return kept[over:]
 }
 
 // send writes one event with its data as JSON.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -32,7 +33,7 @@ const (
 	statusShare = 5
 	// mostRead is how many entries of a stream are read at a time.
 	mostRead = 1000
-	// backlogOf is how many events of each stream a new listener is shown, and backlogAfter how many after a break.
+	// backlogOf is how many events of each stream are read for a new listener, and backlogAfter how many after a break.
 	backlogOf, backlogAfter = 30, 1000
 )
 
@@ -47,6 +48,8 @@ type hub struct {
 	listeners map[*listener]struct{}
 	stop      context.CancelFunc // nil while nobody listens
 	stopped   chan struct{}
+	// reading is closed once it is known from where on the streams are read.
+	reading chan struct{}
 	// last are the frames that a new listener is shown at once.
 	last map[string]frame
 }
@@ -55,6 +58,21 @@ type hub struct {
 type listener struct {
 	identity Identity
 	frames   chan frame
+	reading  <-chan struct{}
+	// lost counts the events in frames that it was too slow for.
+	lost atomic.Int64
+	// at is how far it was shown the streams; only who writes to it looks at that.
+	at position
+}
+
+// awaitReading returns once frames come that begin no later than a backlog which is read from now on ends: between the
+// two nothing is missed. While Redis is away it returns after some seconds.
+func (l *listener) awaitReading(ctx context.Context) {
+	select {
+	case <-l.reading:
+	case <-ctx.Done():
+	case <-time.After(readWithin):
+	}
 }
 
 func newHub(client redis.UniversalClient, keys keyspace.Keyspace, status func(context.Context) (any, error), log zerolog.Logger) *hub {
@@ -72,16 +90,17 @@ func (h *hub) join(identity Identity) *listener {
 	}
 	if h.stop == nil {
 		ctx, stop := context.WithCancel(context.Background())
-		before, done := h.stopped, make(chan struct{})
-		h.stop, h.stopped = stop, done
+		before, done, reading := h.stopped, make(chan struct{}), make(chan struct{})
+		h.stop, h.stopped, h.reading = stop, done, reading
 		go func() {
 			defer close(done)
 			if before != nil {
 				<-before
 			}
-			h.run(ctx)
+			h.run(ctx, reading)
 		}()
 	}
+	l.reading = h.reading
 	return l
 }
 
@@ -116,7 +135,12 @@ func (h *hub) tell(ctx context.Context, f frame) {
 		default:
 		}
 		select {
-		case <-l.frames:
+		case missed := <-l.frames:
+			for _, event := range missed.events {
+				if event.shownTo(l.identity) {
+					l.lost.Add(1)
+				}
+			}
 		default:
 		}
 		select {
@@ -127,9 +151,9 @@ func (h *hub) tell(ctx context.Context, f frame) {
 }
 
 // run reads until nobody listens.
-func (h *hub) run(ctx context.Context) {
+func (h *hub) run(ctx context.Context, reading chan<- struct{}) {
 	var parts sync.WaitGroup
-	parts.Go(func() { h.follow(ctx) })
+	parts.Go(func() { h.follow(ctx, reading) })
 	parts.Go(func() { h.every(ctx, countsEvery, frameActivity, h.readActivity) })
 	if h.status != nil {
 		parts.Go(func() { h.every(ctx, statusEvery, frameStatus, h.status) })
@@ -166,7 +190,7 @@ func (h *hub) readActivity(ctx context.Context) (any, error) {
 }
 
 // follow reads both streams, from now on.
-func (h *hub) follow(ctx context.Context) {
+func (h *hub) follow(ctx context.Context, reading chan<- struct{}) {
 	var at position
 	for ctx.Err() == nil {
 		read, err := h.read(ctx, at)
@@ -177,6 +201,7 @@ func (h *hub) follow(ctx context.Context) {
 			}
 		case at == position{}:
 			at = read.at // what had happened before is the backlog of each listener
+			close(reading)
 		default:
 			if at = read.at; len(read.events) > 0 {
 				h.tell(ctx, read)
@@ -196,31 +221,26 @@ func pause(ctx context.Context, wait time.Duration) {
 // read reads what stands behind a position; from the zero one nothing, only where the streams end.
 func (h *hub) read(ctx context.Context, from position) (frame, error) {
 	if from == (position{}) {
-		return h.newest(ctx, 1)
+		return h.newest(ctx, position{"0", "0"}, 1)
 	}
-	return h.after(ctx, from, mostRead)
-}
-
-// after reads the entries behind a position.
-func (h *hub) after(ctx context.Context, from position, most int64) (frame, error) {
 	pipe := h.redis.Pipeline()
-	operators := pipe.XRangeN(ctx, h.keys.Events(), "("+from.operators, "+", most)
-	jobs := pipe.XRangeN(ctx, h.keys.JobEvents(), "("+from.jobs, "+", most)
+	operators := pipe.XRangeN(ctx, h.keys.Events(), "("+from.operators, "+", mostRead)
+	jobs := pipe.XRangeN(ctx, h.keys.JobEvents(), "("+from.jobs, "+", mostRead)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return frame{}, err
 	}
 	return newFrame(from, operators.Val(), jobs.Val()), nil
 }
 
-// newest reads the last entries of both streams.
-func (h *hub) newest(ctx context.Context, most int64) (frame, error) {
+// newest reads the last entries of both streams behind a position.
+func (h *hub) newest(ctx context.Context, from position, most int64) (frame, error) {
 	pipe := h.redis.Pipeline()
-	operators := pipe.XRevRangeN(ctx, h.keys.Events(), "+", "-", most)
-	jobs := pipe.XRevRangeN(ctx, h.keys.JobEvents(), "+", "-", most)
+	operators := pipe.XRevRangeN(ctx, h.keys.Events(), "+", "("+from.operators, most)
+	jobs := pipe.XRevRangeN(ctx, h.keys.JobEvents(), "+", "("+from.jobs, most)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return frame{}, err
 	}
-	return newFrame(position{"0", "0"}, reversed(operators.Val()), reversed(jobs.Val())), nil
+	return newFrame(from, reversed(operators.Val()), reversed(jobs.Val())), nil
 }
 
 func reversed(entries []redis.XMessage) []redis.XMessage {
@@ -235,20 +255,18 @@ func reversed(entries []redis.XMessage) []redis.XMessage {
 func (h *hub) backlog(ctx context.Context, last string) frame {
 	ctx, cancel := context.WithTimeout(ctx, readWithin)
 	defer cancel()
-	var f frame
-	var err error
-	if from, found := parsePosition(last); found {
-		f, err = h.after(ctx, from, backlogAfter)
-	} else {
-		f, err = h.newest(ctx, backlogOf)
+	from, most := position{"0", "0"}, int64(backlogOf)
+	if seen, found := parsePosition(last); found {
+		from, most = seen, backlogAfter
 	}
+	f, err := h.newest(ctx, from, most)
 	if err != nil {
 		return frame{name: frameEvents} // the events that follow are told all the same
 	}
 	return f
 }
 
-// newFrame makes a frame of entries: the newest, in the order of their times.
+// newFrame makes a frame of entries, in the order of their times.
 func newFrame(from position, operators, jobs []redis.XMessage) frame {
 	f := frame{name: frameEvents, at: from}
 	if count := len(operators); count > 0 {
@@ -257,18 +275,14 @@ func newFrame(from position, operators, jobs []redis.XMessage) frame {
 	if count := len(jobs); count > 0 {
 		f.at.jobs = jobs[count-1].ID
 	}
-	// Operators' events are never left out for those of jobs.
-	if room := max(0, mostInFrame-len(operators)); len(jobs) > room {
-		f.dropped, jobs = len(jobs)-room, jobs[len(jobs)-room:]
-	}
 	for len(operators)+len(jobs) > 0 {
 		switch {
 		case len(jobs) == 0, len(operators) > 0 && !entryBefore(jobs[0].ID, operators[0].ID):
-			f.events = append(f.events, liveEvent{data: eventData("operators", operators[0])})
+			f.events = append(f.events, liveEvent{id: operators[0].ID, data: eventData("operators", operators[0])})
 			operators = operators[1:]
 		default:
 			tenant, _ := jobs[0].Values["tenant"].(string)
-			f.events = append(f.events, liveEvent{tenant: tenant, data: eventData("jobs", jobs[0])})
+			f.events = append(f.events, liveEvent{id: jobs[0].ID, job: true, tenant: tenant, data: eventData("jobs", jobs[0])})
 			jobs = jobs[1:]
 		}
 	}

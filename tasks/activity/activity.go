@@ -39,12 +39,12 @@ func (s span) key(keys keyspace.Keyspace, at time.Time) string {
 
 // The words that fields of a hash begin with. What follows is divided by bars, which no name has.
 const (
-	wordAccepted = "accepted" //
+	wordAccepted = "accepted" // nothing
 	wordEnded    = "ended"    // status, task type, tier
 	wordCode     = "code"     // code of a failure
 	wordRetried  = "retried"  // class
 	wordAttempt  = "attempt"  // endpoint, model, class
-	wordTokens   = "tokens"   // prompt or completion
+	wordTokens   = "tokens"   // prompt or completion, endpoint, model
 	wordCost     = "cost"     // task type, tier, model: billionths of a dollar
 	wordDearest  = "dearest"  // the same for the dearest model of the kind
 	wordCall     = "call"     // endpoint, bucket: how long calls took

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
@@ -35,6 +36,8 @@ type Recorder struct {
 	redis redis.UniversalClient
 	keys  keyspace.Keyspace
 	log   zerolog.Logger
+	// unwritten counts the events that were dropped.
+	unwritten prometheus.Counter
 	// now is the time; a test's own.
 	now func() time.Time
 
@@ -52,9 +55,14 @@ type Recorder struct {
 	warned  time.Time
 }
 
-// New returns a Recorder. It sends nothing before there is something to be told.
-func New(client redis.UniversalClient, keys keyspace.Keyspace, log zerolog.Logger) *Recorder {
-	return &Recorder{redis: client, keys: keys, log: log, now: time.Now, counts: map[string]int64{}}
+// New returns a Recorder; registerer may be nil. It sends nothing before there is something to be told.
+func New(client redis.UniversalClient, keys keyspace.Keyspace, registerer prometheus.Registerer, log zerolog.Logger) *Recorder {
+	return &Recorder{
+		redis: client, keys: keys, log: log, now: time.Now, counts: map[string]int64{},
+		unwritten: metrics.Register(registerer, prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "forebay_events_dropped_total", Help: "Events of jobs that were not written to their stream, because Redis was away or too slow.",
+		})),
+	}
 }
 
 // Accepted counts jobs that are new.
@@ -72,7 +80,7 @@ func (r *Recorder) Ended(known *catalog.Catalog, job tasks.Job, status tasks.Sta
 	if result.CreatedAt != nil && result.FinishedAt != nil {
 		took = max(0, result.FinishedAt.Sub(*result.CreatedAt))
 	}
-	event := event{kind: "job." + string(status), job: job, run: result.Run, tier: tier, took: took, cost: result.CostUSD, retries: result.Retries}
+	event := event{kind: "job." + string(status), job: job, run: result.Run, tier: tier, took: took, cost: result.CostUSD, attempts: len(result.Attempts)}
 	event.model, event.endpoint = result.Model, result.Endpoint
 	if result.Error != nil {
 		event.code, event.class = metrics.Code(result.Error.Code), metrics.Class(result.Error.Class)
@@ -90,11 +98,11 @@ func (r *Recorder) Ended(known *catalog.Catalog, job tasks.Job, status tasks.Sta
 }
 
 // Retried counts a delivery that failed and is repeated, and tells of it.
-func (r *Recorder) Retried(known *catalog.Catalog, job tasks.Job, run int, failure *tasks.Failure, retries int) {
+func (r *Recorder) Retried(known *catalog.Catalog, job tasks.Job, run int, failure *tasks.Failure, attempts int) {
 	if r == nil {
 		return
 	}
-	event := event{kind: "job.retrying", job: job, run: run, tier: metrics.Tier(known, job, ""), took: -1, retries: retries}
+	event := event{kind: "job.retrying", job: job, run: run, tier: metrics.Tier(known, job, ""), took: -1, attempts: attempts}
 	event.class = metrics.Class(tasks.ClassInternal)
 	if failure != nil {
 		event.code, event.class = metrics.Code(failure.Code), metrics.Class(failure.Class)
@@ -119,8 +127,8 @@ func (r *Recorder) Attempted(known *catalog.Catalog, job tasks.Job, attempt task
 		if usage == nil {
 			return
 		}
-		r.counts[field(wordTokens, "prompt")] += int64(max(0, usage.PromptTokens))
-		r.counts[field(wordTokens, "completion")] += int64(max(0, usage.CompletionTokens))
+		r.counts[field(wordTokens, "prompt", attempt.Endpoint, attempt.Model)] += int64(max(0, usage.PromptTokens))
+		r.counts[field(wordTokens, "completion", attempt.Endpoint, attempt.Model)] += int64(max(0, usage.CompletionTokens))
 		r.counts[field(wordCost, metrics.TaskType(known, job), metrics.Tier(known, job, attempt.Model), attempt.Model)] += nanos(attempt.CostUSD)
 		if known != nil {
 			_, dearest := known.DearestCost(job.Kind, *usage)
@@ -155,18 +163,19 @@ type event struct {
 	tier, model, endpoint, code, class string
 	cost                               float64
 	took                               time.Duration
-	retries                            int
+	attempts                           int
 }
 
 // tell keeps an event until it is written. The newest are kept.
 func (r *Recorder) tell(e event) {
 	if len(r.events) >= mostEvents {
 		r.events, r.dropped = r.events[1:], r.dropped+1
+		r.unwritten.Inc()
 	}
 	fields := []any{
 		"type", e.kind, "at", r.now().UTC().Format(events.Layout), "job", e.job.ID, "run", e.run, "tenant", e.job.Tenant,
 		"task_type", e.job.TaskType, "queue", string(e.job.Priority), "tier", e.tier, "model", e.model, "endpoint", e.endpoint,
-		"code", e.code, "class", e.class, "cost_usd", strconv.FormatFloat(e.cost, 'f', -1, 64), "retries", e.retries,
+		"code", e.code, "class", e.class, "cost_usd", strconv.FormatFloat(e.cost, 'f', -1, 64), "attempts", e.attempts,
 	}
 	if e.took >= 0 {
 		fields = append(fields, "took_ms", e.took.Milliseconds())
@@ -224,6 +233,7 @@ func (r *Recorder) write(ctx context.Context) {
 func (r *Recorder) lost(told int, err error) {
 	r.mutex.Lock()
 	r.dropped += int64(told)
+	r.unwritten.Add(float64(told))
 	dropped := r.dropped
 	r.mutex.Unlock()
 	if time.Since(r.warned) < warnEvery {
