@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/forebay-queue/forebay/producer"
+	"github.com/forebay-queue/forebay/producer/httpapi/dashboard"
 	"github.com/forebay-queue/forebay/tasks"
 )
 
@@ -82,8 +83,14 @@ func (a *API) register() error {
 	if err := a.serveDocument(described.OpenAPI()); err != nil {
 		return err
 	}
-	for pattern, handler := range a.config.Routes {
-		a.mux.Handle(pattern, handler)
+	pages, err := dashboard.Routes()
+	if err != nil {
+		return err
+	}
+	for _, routes := range []map[string]http.Handler{pages, a.config.Routes} {
+		for pattern, handler := range routes {
+			a.mux.Handle(pattern, handler)
+		}
 	}
 	return nil
 }
