@@ -120,6 +120,8 @@ The open ones first, then those that have ended, the newest end first; neither p
 while there may be more. A list is no snapshot: a job that changes between two pages may be shown twice.`, 400, 403, 503), a.listJobs)
 	huma.Register(api, operation(http.MethodGet, jobPath, "getJob", groupJobs, "How a job stands, or its result", `
 With wait it is answered as soon as the job has ended; waiting costs nothing.`, 400, 404, 503), a.getJob)
+	huma.Register(api, operation(http.MethodGet, jobPath+"/request", "getRequest", groupJobs, "What a job asks for", `
+The job as it was accepted, its prompt and its metadata included.`, 400, 404, 503), a.getRequest)
 	huma.Register(api, operation(http.MethodDelete, jobPath, "cancelJob", groupJobs, "Cancel a job", `
 A job that waits ends at once, as cancelled. One that runs is ended by its worker, is answered as running, and may still
 succeed if its answer is on its way. One that has ended is answered as it stands.`, 400, 403, 404, 503), a.cancelJob)

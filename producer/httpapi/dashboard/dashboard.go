@@ -22,7 +22,7 @@ const Policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect
 
 const assetsPath = "/assets/"
 
-//go:embed index.html css js vendor icon.svg
+//go:embed index.html icon.svg css js vendor/*/*
 var files embed.FS
 
 // pages are the addresses that a person opens. The shell draws each by its address.

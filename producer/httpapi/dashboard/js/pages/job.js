@@ -20,7 +20,7 @@ function factsOf(job) {
     fact("Batch", job.batch ? link(`/batches/${job.batch}`, job.batch) : null), fact("Run", job.run > 1 ? `${job.run}, it was opened again` : null),
     fact("Model", job.model), fact("Tier", job.tier), fact("Endpoint", [job.endpoint, job.region && `(${job.region})`].filter(Boolean).join(" ")), fact("Took", took),
     fact("Calls", job.attempts?.length ? count(job.attempts.length) : null), fact("Retries", job.retries ? count(job.retries) : null), fact("Tokens", usage), fact("Cost", usd(job.cost_usd)),
-    Object.entries(job.metadata ?? {}).map(([name, value]) => fact(name, value)));
+    Object.entries(job.metadata ?? {}).map(([name, value]) => fact(`“${name}”`, value)));
 }
 
 function waitsOf(job) {

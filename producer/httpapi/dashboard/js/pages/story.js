@@ -43,11 +43,12 @@ function webhookSteps(w) {
 }
 
 /** Why there was a pause, as far as the record says. */
-function whyPaused(before, waits, from, to) {
+function whyPaused(before, after, waits, from, to) {
   const known = waits.filter((w) => Date.parse(w.since) < to && Date.parse(w.until ?? w.since) >= from - 1000);
   if (known.length > 0) return `waited for ${[...new Set(known.map((w) => reasonOf(w.reason) + (w.limit ? ` (${w.limit})` : "")))].join(", then ")}`;
   if (before === "accepted") return "in the queue";
-  if (before === "call") return "until the next call";
+  if (after === "webhook") return "until its webhook";
+  if (before === "call") return after === "call" ? "until the next call" : "until the end was written";
   return "passed";
 }
 
@@ -77,7 +78,7 @@ export function storyOf(job) {
   for (const step of steps) {
     const from = last ? Math.max(last.until ?? 0, Date.parse(last.at)) : 0;
     const ms = Date.parse(step.at) - from;
-    if (last && ms >= shortest) nodes.push(pause(ms, whyPaused(last.kind, waits, from, Date.parse(step.at))));
+    if (last && ms >= shortest) nodes.push(pause(ms, whyPaused(last.kind, step.kind, waits, from, Date.parse(step.at))));
     nodes.push(entry(step));
     last = step;
   }

@@ -111,7 +111,7 @@ export function tiersOf() {
     columns: [
       { label: "Tier", cell: (t) => ({ sig: 1, make: () => h("strong", { text: t.name }) }) },
       { label: "Active endpoint", cell: (t) => (t.total === undefined ? "–" : t.active
-        ? { sig: t.active, make: () => [h("span", { class: "sign good", "aria-hidden": "true", text: "▶" }), t.active] }
+        ? { sig: t.active, make: () => [h("span", { class: "sign good", "aria-hidden": "true", text: "▶ " }), h("span", { class: "nowrap", text: t.active })] }
         : { sig: "none", make: () => h("span", { class: "badge bad" }, h("span", { class: "sign", "aria-hidden": "true", text: "✕" }), "none is up") }) },
       { label: "Up", num: true, cell: (t) => (t.total === undefined ? "–" : `${t.up} of ${t.total}`) }, ...outcomes,
     ],
