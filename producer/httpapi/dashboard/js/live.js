@@ -35,8 +35,19 @@ function take({ type, data }) {
   if (!timer) timer = setTimeout(give, every);
 }
 
+/** The ids of the last events: those that come while a connection is made may come twice. */
+const seen = new Set();
+
+function isNew(event) {
+  const key = `${event.stream} ${event.id}`;
+  if (seen.has(key)) return false;
+  seen.add(key);
+  if (seen.size > 4 * mostEvents) seen.delete(seen.values().next().value);
+  return true;
+}
+
 function takeEvents(value) {
-  const events = Array.isArray(value) ? value : value.events ?? [];
+  const events = value.events.filter(isNew);
   gathered.events.push(...events);
   gathered.dropped += value.dropped ?? 0;
   const over = gathered.events.length - mostEvents;

@@ -8,7 +8,7 @@ import { signOf } from "../words.js";
 /** As many as four times a second bring at 500 a second, and some more: each event is on the page for a moment. */
 const most = 200;
 
-const own = new Set(["id", "type", "at", "job", "batch"]);
+const own = new Set(["id", "stream", "type", "at", "job", "batch"]);
 
 /** An event in words: what it has beside its kind. */
 function words(event) {
