@@ -42,14 +42,28 @@ function webhookSteps(w) {
     lines: [`${w.event} to ${w.url}`, [`${w.attempts} ${w.attempts === 1 ? "attempt" : "attempts"}`, last && `the last: ${last}`, w.reason, w.next_at && w.state === "pending" ? `next ${moment(w.next_at)}` : null].filter(Boolean).join(" · ")] };
 }
 
-/** Why there was a pause, as far as the record says. */
-function whyPaused(before, after, waits, from, to) {
-  const known = waits.filter((w) => Date.parse(w.since) < to && Date.parse(w.until ?? w.since) >= from - 1000);
-  if (known.length > 0) return `waited for ${[...new Set(known.map((w) => reasonOf(w.reason) + (w.limit ? ` (${w.limit})` : "")))].join(", then ")}`;
+/** What the time between two steps was. */
+function between(before, after) {
+  if (before === "wait") return "waited";
   if (before === "accepted") return "in the queue";
   if (after === "webhook") return "until its webhook";
-  if (before === "call") return after === "call" ? "until the next call" : "until the end was written";
-  return "passed";
+  return after === "call" ? "until the next call" : after === "end" ? "until the end was written" : "passed";
+}
+
+/** The waits, those for the same one after the other as one. */
+function waitSteps(job) {
+  const steps = [];
+  for (const w of job.waits ?? []) {
+    const last = steps.at(-1);
+    const key = [w.reason, w.limit, w.route, w.cause].join("|");
+    if (last?.key === key && Date.parse(w.since) <= Date.parse(last.until) + 1000) {
+      last.until = w.until;
+      continue;
+    }
+    steps.push({ key, at: w.since, until: w.until, word: w });
+  }
+  return steps.map(({ at, until, word: w }) => ({ at, sign: "⏸", tone: "warn", kind: "wait", title: `Waits for ${reasonOf(w.reason)}`,
+    lines: [[w.limit, w.route && `route ${w.route}`, w.cause && classOf(w.cause), `at most until ${moment(until)}`].filter(Boolean).join(" · ")] }));
 }
 
 export function storyOf(job) {
@@ -71,14 +85,14 @@ export function storyOf(job) {
       lines: [job.status === "succeeded" ? `by ${job.model} at ${job.endpoint}, for ${usd(job.cost_usd)} in all` : job.error?.message] });
   }
   for (const w of job.webhooks ?? []) steps.push({ ...webhookSteps(w), kind: "webhook" });
+  steps.push(...waitSteps(job));
   steps.sort((a, b) => Date.parse(a.at) - Date.parse(b.at));
-  const waits = [...(job.waits ?? []), ...(job.waiting ? [job.waiting] : [])];
   const nodes = [];
   let last = null;
   for (const step of steps) {
     const from = last ? Math.max(last.until ?? 0, Date.parse(last.at)) : 0;
     const ms = Date.parse(step.at) - from;
-    if (last && ms >= shortest) nodes.push(pause(ms, whyPaused(last.kind, step.kind, waits, from, Date.parse(step.at))));
+    if (last && ms >= shortest) nodes.push(pause(ms, between(last.kind, step.kind)));
     nodes.push(entry(step));
     last = step;
   }
