@@ -198,10 +198,10 @@ func TestDashboardBatches(t *testing.T) {
 	d := openDashboard(t)
 	d.visit("/batches")
 	d.shows("There is no batch yet")
-	id := d.batch(20)
+	d.batch(20)
 	d.visit("/batches")
 	d.becomes(`document.querySelector("tbody tr").textContent.includes("completed") && document.querySelector('[role="meter"]').getAttribute("aria-valuenow") === "100"`)
-	d.press(id)
+	d.press("requests.jsonl")
 	d.becomes(`location.pathname.startsWith("/batches/") && document.querySelectorAll("tbody tr").length === 20`)
 	d.shows("20 of 20 (100 %)")
 
@@ -213,7 +213,7 @@ func TestDashboardBatches(t *testing.T) {
 	held := d.batch(5)
 	d.visit("/batches/" + held)
 	d.becomes(`document.querySelector("h1").textContent.includes("in progress")`)
-	d.press("Cancel the batch " + held)
+	d.press("Cancel the batch requests.jsonl")
 	d.press("Cancel the batch")
 	d.becomes(`document.querySelector("h1").textContent.includes("cancelled")`)
 }

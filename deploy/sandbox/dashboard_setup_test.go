@@ -179,7 +179,7 @@ func (d *dashboard) press(name string) {
 	require.NoError(d.t, err)
 	find := `[...(document.querySelector("dialog[open]") ?? document).querySelectorAll("button, a, summary")].find((b) => (b.getAttribute("aria-label") ?? b.textContent).trim() === ` + string(quoted) + ` && b.offsetParent !== null)`
 	d.becomes(find)
-	js[bool](d, find+".click() || true")
+	js[bool](d, "(("+find+").focus(), ("+find+").click(), true)")
 }
 
 // looks sets the size of the window and the theme of the system.

@@ -12,6 +12,13 @@ document.addEventListener("themechange", () => {
   for (const chart of charts) chart.draw();
 });
 
+/** The points that no line leads to, which would not be seen. */
+function lonely(plot, line, shown) {
+  const values = plot.data[line];
+  const known = (i) => values[i] !== null && values[i] !== undefined;
+  return shown ? null : values.flatMap((_, i) => (known(i) && !known(i - 1) && !known(i + 1) ? [i] : []));
+}
+
 /**
  * A chart. Lines are {name, of(point), color: the name of a CSS variable}; format writes a value, with its unit.
  * Null values are gaps.
@@ -91,7 +98,7 @@ export class Chart {
       ],
       series: [{}, ...this.lines.map((line, i) => ({
         label: line.name, stroke: color(line.color), width: 1.5, dash: patterns[i], spanGaps: false,
-        fill: i === 0 && line.fill ? color(`${line.color}-faint`) : undefined, points: { show: false },
+        fill: i === 0 && line.fill ? color(`${line.color}-faint`) : undefined, points: { show: () => false, size: 4, filter: lonely },
       }))],
       hooks: { setCursor: [(plot) => this.tell(plot.cursor.idx ?? null)] },
     }, this.data, this.box);

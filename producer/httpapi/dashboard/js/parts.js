@@ -69,7 +69,8 @@ export const statusCell = (status) => ({ sig: status, make: () => badge(status) 
 /** A share of a whole as a bar, with its figures as a text. */
 export function meter(label) {
   const bar = h("span", { class: "bar" });
-  const track = h("span", { class: "track", role: "meter", "aria-label": label, "aria-valuemin": "0", "aria-valuemax": "100" }, bar);
+  bar.style.width = "0%";
+  const track = h("span", { class: "track", role: "meter", "aria-label": label, "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": "0" }, bar);
   const text = h("span", { class: "meter-text" });
   return {
     node: h("div", { class: "meter" }, track, text),

@@ -28,7 +28,7 @@ const toneOf = (type) => {
 
 export class Feed {
   constructor({ title, operator }) {
-    this.list = h("ol", { class: "feed", tabindex: "0", "aria-label": "The last events, newest first" });
+    this.list = h("ol", { class: "feed", tabindex: "0", "aria-label": "The last events, newest first", hidden: true });
     this.rows = [];
     this.total = 0;
     this.kind = "all";
@@ -44,7 +44,7 @@ export class Feed {
   choose(kind) {
     this.kind = kind;
     for (const row of this.rows.splice(0)) row.remove();
-    setHidden(this.empty, false);
+    this.drawEmpty();
   }
 
   toggle() {
@@ -71,7 +71,12 @@ export class Feed {
       made.prepend(row);
     }
     this.list.prepend(made);
-    setHidden(this.empty, true);
+    this.drawEmpty();
+  }
+
+  drawEmpty() {
+    setHidden(this.empty, this.rows.length > 0);
+    setHidden(this.list, this.rows.length === 0);
   }
 }
 

@@ -37,10 +37,10 @@ export function endpointsOf() {
     caption: "Endpoints", keyOf: (e) => e.endpoint,
     empty: "The endpoints are known where the server has a configuration: start it with --config.",
     columns: [
-      { label: "Endpoint", wide: true, cell: (e) => {
+      { label: "Endpoint", wide: true, class: "name", cell: (e) => {
         const tiers = activeTiers(seen.status, e.endpoint);
-        return { sig: `${e.region}${tiers}`, make: () => [h("strong", { text: e.endpoint }), e.simulated ? h("span", { class: "tag", text: "simulated" }) : null,
-          h("div", { class: "note", text: [e.region, e.account].filter(Boolean).join(" · ") }),
+        return { sig: `${e.region}${tiers}`, make: () => [h("strong", { text: e.endpoint }),
+          h("div", { class: "note", text: [e.region, `account ${e.account}`, e.simulated && "simulated"].filter(Boolean).join(" · ") }),
           tiers.length ? h("div", { class: "active-for" }, h("span", { class: "sign good", "aria-hidden": "true", text: "▶" }), `active for ${tiers.join(", ")}`) : null] };
       } },
       { label: "Breaker", cell: breakerCell },
@@ -99,7 +99,7 @@ const shareCell = (rate) => {
 };
 
 const outcomes = [
-  { label: "Succeeded", num: true, cell: (t) => count(t.succeeded ?? null) },
+  { label: "Ended", num: true, cell: (t) => count(t.succeeded === undefined ? null : t.succeeded + t.failed + t.expired) },
   { label: "Failed", num: true, cell: (t) => count(t.succeeded === undefined ? null : t.failed + t.expired) },
   { label: "Success", cell: (t) => shareCell(t.success_rate) },
   { label: "Cost", num: true, cell: (t) => usd(t.cost_usd ?? null) },
