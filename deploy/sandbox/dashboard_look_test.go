@@ -162,7 +162,7 @@ func (d *dashboard) picture(name string) {
 	}
 }
 
-// fewColours is a picture in its 256 most frequent colours: a page has not many more.
+// fewColours is a picture in its 256 most frequent colours, of those that differ enough to be told apart.
 func fewColours(from image.Image) *image.Paletted {
 	counts, bounds := map[color.RGBA]int{}, from.Bounds()
 	at := func(x, y int) color.RGBA { return color.RGBAModel.Convert(from.At(x, y)).(color.RGBA) } //nolint:forcetypeassert // the model's own
@@ -173,8 +173,10 @@ func fewColours(from image.Image) *image.Paletted {
 	}
 	colours := slices.SortedFunc(maps.Keys(counts), func(a, b color.RGBA) int { return counts[b] - counts[a] })
 	to := image.NewPaletted(bounds, nil)
-	for _, c := range colours[:min(256, len(colours))] {
-		to.Palette = append(to.Palette, c)
+	for _, c := range colours {
+		if len(to.Palette) < 256 && (len(to.Palette) == 0 || apart(c, to.Palette[to.Palette.Index(c)]) > 8) {
+			to.Palette = append(to.Palette, c)
+		}
 	}
 	index := map[color.RGBA]uint8{}
 	for y := bounds.Min.Y; y < bounds.Max.Y; y++ {
@@ -189,4 +191,14 @@ func fewColours(from image.Image) *image.Paletted {
 		}
 	}
 	return to
+}
+
+// apart is how much two colours differ in the channel in which they differ most, of 255.
+func apart(a color.RGBA, other color.Color) int {
+	b := color.RGBAModel.Convert(other).(color.RGBA) //nolint:forcetypeassert // the model's own
+	most := 0
+	for _, pair := range [][2]uint8{{a.R, b.R}, {a.G, b.G}, {a.B, b.B}} {
+		most = max(most, int(pair[0])-int(pair[1]), int(pair[1])-int(pair[0]))
+	}
+	return most
 }

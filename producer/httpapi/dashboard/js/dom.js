@@ -81,6 +81,25 @@ export function keyed(parent, items, keyOf, create, update) {
   }
 }
 
+const turns = new Map();
+let turning = 0;
+
+/**
+ * Runs something soon, in a task of its own: what is drawn a part at a time never keeps the page from whoever uses it.
+ * Of several for the same key only the last is run.
+ */
+export function soon(key, run) {
+  turns.set(key, run);
+  turning ||= setTimeout(turn, 0);
+}
+
+function turn() {
+  const [key, run] = turns.entries().next().value;
+  turns.delete(key);
+  turning = turns.size > 0 ? setTimeout(turn, 0) : 0;
+  run();
+}
+
 let lastId = 0;
 
 /** An id that no other element has. */

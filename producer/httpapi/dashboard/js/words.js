@@ -2,7 +2,7 @@
 
 const statuses = {
   queued: ["○", "idle"], running: ["◐", "busy"], retrying: ["↻", "warn"], succeeded: ["✓", "good"],
-  failed: ["✕", "bad"], cancelled: ["⊘", "idle"], expired: ["⧗", "bad"],
+  failed: ["✕", "bad"], cancelled: ["⊘", "idle"], expired: ["◷", "bad"],
   validating: ["◌", "busy"], in_progress: ["◐", "busy"], finalizing: ["◑", "busy"], completed: ["✓", "good"], cancelling: ["⊘", "warn"],
   pending: ["○", "busy"], delivered: ["✓", "good"], dead: ["✕", "bad"], discarded: ["⊘", "idle"],
   closed: ["●", "good"], open: ["✕", "bad"], "half-open": ["◐", "warn"],

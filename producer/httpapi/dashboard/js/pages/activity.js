@@ -3,7 +3,7 @@
 import { get, query } from "../api.js";
 import { Chart } from "../charts.js";
 import { brief, duration, usd } from "../format.js";
-import { h } from "../dom.js";
+import { h, soon } from "../dom.js";
 import { problemBox } from "../parts.js";
 
 const windows = ["15m", "1h", "6h", "24h", "7d"];
@@ -89,7 +89,7 @@ export class Activity {
     const to = Date.parse(this.data.to) / 1000;
     const last = this.data.points.length ? Date.parse(this.data.points.at(-1).at) / 1000 : to;
     const moved = Math.max(0, last - to);
-    for (const chart of this.charts) chart.show(this.data.points, { from: from + moved, to: to + moved });
+    for (const chart of this.charts) soon(chart, () => this.ended || chart.show(this.data.points, { from: from + moved, to: to + moved }));
   }
 
   destroy() {

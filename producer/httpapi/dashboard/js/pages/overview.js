@@ -1,7 +1,7 @@
 // The overview: everything that an operator looks at first. A tenant's key has its own, shorter one.
 
 import { get } from "../api.js";
-import { h, setHidden } from "../dom.js";
+import { h, setHidden, soon } from "../dom.js";
 import { latest, onFrame } from "../live.js";
 import { problemBox } from "../parts.js";
 import { Activity } from "./activity.js";
@@ -27,7 +27,7 @@ async function mount(root, context) {
     h("div", { class: "grid halves" }, feed.node, fleet.node));
   const state = { status: latest.status, activity: null };
   const draw = () => {
-    if (state.status) for (const part of parts) part.show(state);
+    if (state.status) for (const part of parts) soon(part, () => part.show(state));
   };
   activity.onChange = (data) => {
     state.activity = data;

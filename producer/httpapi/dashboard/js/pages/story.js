@@ -62,7 +62,7 @@ function waitSteps(job) {
     }
     steps.push({ key, at: w.since, until: w.until, word: w });
   }
-  return steps.map(({ at, until, word: w }) => ({ at, sign: "⏸", tone: "warn", kind: "wait", title: `Waits for ${reasonOf(w.reason)}`,
+  return steps.map(({ at, until, word: w }) => ({ at, sign: "◔", tone: "warn", kind: "wait", title: `Waits for ${reasonOf(w.reason)}`,
     lines: [[w.limit, w.route && `route ${w.route}`, w.cause && classOf(w.cause), `at most until ${moment(until)}`].filter(Boolean).join(" · ")] }));
 }
 
@@ -79,7 +79,7 @@ export function storyOf(job) {
     }
     steps.push({ ...attemptOf(a, longest), kind: "call" });
   }
-  const end = { succeeded: ["✓", "good", "Succeeded"], failed: ["✕", "bad", "Failed"], cancelled: ["⊘", "idle", "Cancelled"], expired: ["⧗", "bad", "Expired"] }[job.status];
+  const end = { succeeded: ["✓", "good", "Succeeded"], failed: ["✕", "bad", "Failed"], cancelled: ["⊘", "idle", "Cancelled"], expired: ["◷", "bad", "Expired"] }[job.status];
   if (end && job.finished_at) {
     steps.push({ at: job.finished_at, sign: end[0], tone: end[1], title: end[2], kind: "end",
       lines: [job.status === "succeeded" ? `by ${job.model} at ${job.endpoint}, for ${usd(job.cost_usd)} in all` : job.error?.message] });
