@@ -142,7 +142,7 @@ func (d *dashboard) furnish() (story string) {
 
 // shownInREADME are the pictures that are kept, small.
 var shownInREADME = map[string]bool{
-	"overview-light": true, "overview-phone-dark": true, "job-dark": true, "jobs-light": true, "failures-phone": true, "batches-light": true,
+	"overview-light": true, "overview-phone-dark": true, "job-dark": true, "failures-phone": true,
 }
 
 // picture takes one of the window, and writes it where that is asked for.
