@@ -8,6 +8,7 @@ import (
 	"image/color"
 	"image/png"
 	"maps"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,12 +21,14 @@ import (
 
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/forebay-queue/forebay/deploy/sandbox"
 	"github.com/forebay-queue/forebay/deploy/simulator"
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
 // With -write-screenshots the pictures are written to docs/images, from where the README shows some of them.
@@ -110,6 +113,7 @@ func (d *dashboard) furnish() (story string) {
 	d.t.Helper()
 	told := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 	d.t.Cleanup(told.Close)
+	d.pastMinutes()
 	story = "minutes-of-may"
 	soon := time.Now().Add(2 * time.Second)
 	d.outage("simulated-apac", "503")
@@ -138,6 +142,28 @@ func (d *dashboard) furnish() (story string) {
 		return err == nil && len(result.Webhooks) == 1 && result.Webhooks[0].State == "delivered"
 	}, 30*time.Second, 50*time.Millisecond)
 	return story
+}
+
+// pastMinutes writes what would have been counted in the last quarter of an hour, so that the charts have lines.
+func (d *dashboard) pastMinutes() {
+	d.t.Helper()
+	now := time.Now().Unix() / 10 * 10
+	_, err := d.redis.Pipelined(d.t.Context(), func(pipe redis.Pipeliner) error {
+		for i := range int64(90) {
+			many := 40 + 12*math.Sin(float64(i)/9) + 5*math.Sin(float64(i)*1.7)
+			failed := max(0, 4*math.Sin(float64(i)/14)-2)
+			counted := map[string]float64{
+				"accepted|": many + 2*math.Sin(float64(i)), "ended|succeeded|fast_summary|low": many, "ended|failed|fast_summary|low": failed / 4, "retried|unavailable": failed / 2,
+				"attempt|simulated-apac|gemini-2.5-flash|": many, "attempt|simulated-apac|gemini-2.5-flash|unavailable": failed, "call|simulated-apac|31": many, "call|simulated-apac|35": many / 8,
+				"job|36": many, "job|40": many / 12, "cost|fast_summary|low|gemini-2.5-flash": many * 140_000, "dearest|": many * 2_100_000,
+			}
+			for name, count := range counted {
+				pipe.HSet(d.t.Context(), keyspace.New("").Activity("10s", now-(90-i)*10), name, int64(count))
+			}
+		}
+		return nil
+	})
+	require.NoError(d.t, err)
 }
 
 // shownInREADME are the pictures that are kept, small.
