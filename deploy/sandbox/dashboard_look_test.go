@@ -154,7 +154,7 @@ func (d *dashboard) pastMinutes() {
 			failed := max(0, 4*math.Sin(float64(i)/14)-2)
 			counted := map[string]float64{
 				"accepted|": many + 2*math.Sin(float64(i)), "ended|succeeded|fast_summary|low": many, "ended|failed|fast_summary|low": failed / 4, "retried|unavailable": failed / 2,
-				"attempt|simulated-apac|gemini-2.5-flash|": many, "attempt|simulated-apac|gemini-2.5-flash|unavailable": failed, "call|simulated-apac|31": many, "call|simulated-apac|35": many / 8,
+				"attempt|simulated-apac|gemini-2.5-flash|ok": many, "attempt|simulated-apac|gemini-2.5-flash|unavailable": failed, "call|simulated-apac|31": many, "call|simulated-apac|35": many / 8,
 				"job|36": many, "job|40": many / 12, "cost|fast_summary|low|gemini-2.5-flash": many * 140_000, "dearest|": many * 2_100_000,
 			}
 			for name, count := range counted {

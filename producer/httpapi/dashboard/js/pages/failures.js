@@ -73,9 +73,13 @@ async function mount(root, { session, params, go }) {
         bar.set((retried + skipped) / Math.max(group.jobs, retried + skipped), `${count(retried)} queued again${skipped ? `, ${count(skipped)} skipped` : ""}`, "good");
       }
       tell(`${plural(retried, "job")} queued again${skipped ? `; ${count(skipped)} skipped, which others had retried or discarded meanwhile` : ""}.`);
-    } finally {
+    } catch (problem) {
+      setHidden(progress, retried + skipped === 0);
       await load();
+      wrong.replaceChildren(problemBox(problem));
+      return;
     }
+    await load();
   }
 
   const end = onFrame((frame) => {
