@@ -66,7 +66,7 @@ async function mount(root, { session, params, go }) {
     setHidden(progress, false);
     try {
       for (let more = true; more && !gone;) {
-        const done = await post("/v1/jobs/retry", { status: ["failed", "expired"], code: [group.key], task_type: type ? [type] : undefined, before, limit: perCall });
+        const done = await post("/v1/retries", { status: ["failed", "expired"], code: [group.key], task_type: type ? [type] : undefined, before, limit: perCall });
         retried += done.retried;
         skipped += done.skipped;
         more = done.more && done.retried + done.skipped > 0;
