@@ -224,6 +224,21 @@ func (c *Client) Get(ctx context.Context, id string) (tasks.Result, error) {
 	return c.read(ctx, id, c.store.Get)
 }
 
+// Job reads what a job asks for: the job as it was accepted, its prompt included.
+func (c *Client) Job(ctx context.Context, id string) (tasks.Job, error) {
+	if err := checkID(id); err != nil {
+		return tasks.Job{}, err
+	}
+	job, err := within(ctx, func() (tasks.Job, error) {
+		record, err := c.store.Get(ctx, id)
+		if err != nil {
+			return tasks.Job{}, err
+		}
+		return record.Job, nil
+	})
+	return job, named(id, err)
+}
+
 // Wait returns the job's result once it has ended, for as long as ctx lasts. It asks nobody to hurry: waiting for
 // thousands of jobs at once is cheap.
 func (c *Client) Wait(ctx context.Context, id string) (tasks.Result, error) {

@@ -157,6 +157,7 @@ func WebhookFingerprint(value string) string {
 // ResultOf is the result that a record has, with how the webhooks of the job's last runs stand.
 func (c *Client) ResultOf(ctx context.Context, record *jobstore.Record) (tasks.Result, error) {
 	result := record.Result()
+	result.Waits = record.Waits
 	if record.Job.Webhook == nil {
 		return result, nil
 	}

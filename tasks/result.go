@@ -40,6 +40,10 @@ type Result struct {
 	// itself, a reply stream and the record have none.
 	Webhooks []WebhookStatus `json:"webhooks,omitempty"`
 
+	// Waits are the last 20 that were longer than a moment, the one that lasts among them, the oldest first, for whoever
+	// asks for the job. Each was meant to last until its Until; what ended it stands after it in the story.
+	Waits []Waiting `json:"waits,omitempty"`
+
 	CreatedAt  *time.Time `json:"created_at,omitempty"`
 	StartedAt  *time.Time `json:"started_at,omitempty"`
 	FinishedAt *time.Time `json:"finished_at,omitempty"`

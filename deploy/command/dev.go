@@ -262,7 +262,7 @@ func (d running) tell(out io.Writer, path string) error {
 		row(list, "  redis", d.redis, "your own")
 	}
 	if d.sandbox.HTTPURL != "" {
-		row(list, "  http", d.sandbox.HTTPURL, "send and read jobs; /docs/ is a page to try it, /monitor shows the queues")
+		row(list, "  http", d.sandbox.HTTPURL, "the dashboard; /docs/ is a page to try the API, /monitor shows the queues")
 	}
 	if d.sandbox.SecretFile != "" {
 		row(list, "  webhooks", "to this machine, too", "signed with the secret in "+d.sandbox.SecretFile)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/forebay-queue/forebay/producer/httpapi/dashboard"
 	"github.com/forebay-queue/forebay/tasks/apikeys"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
@@ -99,12 +100,13 @@ func (a *Auth) Authenticate(next http.Handler) http.Handler {
 			problem = &apiError{status: http.StatusForbidden, code: "write_forbidden", message: "this key may only read"}
 		}
 		ctx := WithIdentity(r.Context(), identity)
-		if problem == nil && !identity.Operator {
+		// What the dashboard is made of is everybody's, and counts for nobody: what it asks for does.
+		if problem == nil && !identity.Operator && !dashboard.IsPart(r.URL.Path) {
 			ctx, problem = a.meter.admit(ctx, w.Header(), identity.Tenant)
 		}
 		switch {
 		case problem != nil && problem.status == http.StatusUnauthorized && isPage(r):
-			http.Redirect(w, r, loginFor(r.URL.Path), http.StatusSeeOther)
+			http.Redirect(w, r, loginFor(r.URL.RequestURI()), http.StatusSeeOther)
 		case problem != nil:
 			refuse(w, *problem)
 		case below(r.URL.Path, monitorPath):
@@ -226,6 +228,7 @@ func below(path, page string) bool {
 
 // isPage tells of a page that a browser is to show, whose user can be asked to log in.
 func isPage(r *http.Request) bool {
-	return r.Method == http.MethodGet && (below(r.URL.Path, monitorPath) || below(r.URL.Path, strings.TrimSuffix(pagePath, "/"))) &&
+	at := r.URL.Path
+	return r.Method == http.MethodGet && (dashboard.IsPage(at) || below(at, monitorPath) || below(at, strings.TrimSuffix(pagePath, "/"))) &&
 		strings.Contains(r.Header.Get("Accept"), "text/html")
 }

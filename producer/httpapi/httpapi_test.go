@@ -140,7 +140,7 @@ func TestEveryAddress(t *testing.T) {
 		{"GET", "//v1//jobs/done", "", nil, 404, "not_found", ""},
 		{"GET", "/v1/../v1/jobs/done", "", nil, 404, "not_found", ""},
 		{"GET", "/v1/jobs/done/", "", nil, 404, "not_found", ""},
-		{"GET", "/", "", nil, 404, "not_found", ""},
+		{"GET", "/nothing", "", nil, 404, "not_found", ""},
 		{"OPTIONS", "*", "", nil, 404, "not_found", ""},
 		{"OPTIONS", "/v1/jobs", "", nil, 405, "method_not_allowed", ""},
 		{"POST", "/v1/responses", "", nil, 404, "not_found", ""},

@@ -46,6 +46,22 @@ func (a *API) getJob(ctx context.Context, input *waitInput) (*jobOutput, error) 
 	return &jobOutput{result}, nil
 }
 
+type requestOutput struct{ Body tasks.Job }
+
+// getRequest answers what a job asks for. It is content: a result has none of it, and neither has a list.
+func (a *API) getRequest(ctx context.Context, input *jobInput) (*requestOutput, error) {
+	if _, err := a.read(ctx, input.ID); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readWithin)
+	defer cancel()
+	job, err := a.client.Job(ctx, input.ID)
+	if err != nil {
+		return nil, failure(input.ID, err)
+	}
+	return &requestOutput{job}, nil
+}
+
 func parseWait(text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil

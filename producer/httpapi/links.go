@@ -59,7 +59,7 @@ func (a *API) linkedResult(ctx context.Context, input *resultInput) (*jobOutput,
 			message: "the job has been run again since this link was made; read it with an API key",
 		}
 	}
-	result.Webhooks = nil // where the tenant's messages go is not for whoever has the link
+	result.Webhooks, result.Waits = nil, nil // where the tenant's messages go, and whose limits there are, is not for whoever has the link
 	return &jobOutput{result}, nil
 }
 

@@ -19,6 +19,7 @@ import (
 )
 
 const (
+	homePath   = "/"
 	loginPath  = "/login"
 	logoutPath = "/logout"
 
@@ -158,19 +159,20 @@ func writeLogin(w http.ResponseWriter, status int, page loginPage) {
 }
 
 // plainPath is a path that means nothing else to any browser: each slash stands before a letter or digit, or at the end.
-var plainPath = regexp.MustCompile(`^(/[A-Za-z0-9_~-][A-Za-z0-9_.~:-]*)+/?$`)
+// Behind it may stand what a page was asked for.
+var plainPath = regexp.MustCompile(`^(/|(/[A-Za-z0-9_~-][A-Za-z0-9_.~:-]*)+/?)(\?[A-Za-z0-9_.~:,=&%+-]*)?$`)
 
-// localPath is a path of this server, or the login page itself for whatever else it was. Nobody is sent to another
-// site by a link to this one.
+// localPath is a path of this server, or the dashboard's for whatever else it was. Nobody is sent to another site by a
+// link to this one.
 func localPath(text string) string {
-	if len(text) > 512 || !plainPath.MatchString(text) || text == logoutPath {
-		return loginPath
+	if path, _, _ := strings.Cut(text, "?"); len(text) > 512 || !plainPath.MatchString(text) || path == logoutPath {
+		return homePath
 	}
 	return text
 }
 
-func loginFor(path string) string {
-	if next := localPath(path); next != loginPath {
+func loginFor(at string) string {
+	if next := localPath(at); next != homePath {
 		return loginPath + "?next=" + url.QueryEscape(next)
 	}
 	return loginPath

@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/forebay-queue/forebay/producer"
+	"github.com/forebay-queue/forebay/producer/httpapi/dashboard"
 	"github.com/forebay-queue/forebay/tasks"
 )
 
@@ -82,8 +83,14 @@ func (a *API) register() error {
 	if err := a.serveDocument(described.OpenAPI()); err != nil {
 		return err
 	}
-	for pattern, handler := range a.config.Routes {
-		a.mux.Handle(pattern, handler)
+	pages, err := dashboard.Routes()
+	if err != nil {
+		return err
+	}
+	for _, routes := range []map[string]http.Handler{pages, a.config.Routes} {
+		for pattern, handler := range routes {
+			a.mux.Handle(pattern, handler)
+		}
 	}
 	return nil
 }
@@ -113,6 +120,8 @@ The open ones first, then those that have ended, the newest end first; neither p
 while there may be more. A list is no snapshot: a job that changes between two pages may be shown twice.`, 400, 403, 503), a.listJobs)
 	huma.Register(api, operation(http.MethodGet, jobPath, "getJob", groupJobs, "How a job stands, or its result", `
 With wait it is answered as soon as the job has ended; waiting costs nothing.`, 400, 404, 503), a.getJob)
+	huma.Register(api, operation(http.MethodGet, jobPath+"/request", "getRequest", groupJobs, "What a job asks for", `
+The job as it was accepted, its prompt and its metadata included.`, 400, 404, 503), a.getRequest)
 	huma.Register(api, operation(http.MethodDelete, jobPath, "cancelJob", groupJobs, "Cancel a job", `
 A job that waits ends at once, as cancelled. One that runs is ended by its worker, is answered as running, and may still
 succeed if its answer is on its way. One that has ended is answered as it stands.`, 400, 403, 404, 503), a.cancelJob)

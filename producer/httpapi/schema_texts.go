@@ -52,6 +52,7 @@ var fieldTexts = map[string]map[string]string{
 		"started_at":  "When it was begun first",
 		"finished_at": "When it ended",
 		"webhooks":    "Those that tell of the ends of its last ten runs",
+		"waits":       "The last 20 waits of more than a moment, the one that lasts among them, the oldest first",
 		"metadata":    "The job's",
 	},
 	"WebhookStatus": {

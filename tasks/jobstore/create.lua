@@ -45,5 +45,5 @@ if run_at ~= '' then redis.call('HSET', record, 'run_at', run_at) end
 if metadata ~= '' then redis.call('HSET', record, 'metadata', metadata) end
 if shard ~= '' then redis.call('HSET', record, 'shard', shard) end
 if member ~= '' then redis.call('HSET', record, 'member', member) end
-if waiting ~= '' then redis.call('HSET', record, 'waiting', waiting) end
+if waiting ~= '' then redis.call('HSET', record, 'waiting', waiting, 'waits', waiting) end
 return {'created', 'queued', '1', priority, run_at, replaced, shard}

@@ -52,6 +52,7 @@
 //	delivery     the running delivery, or the last one
 //	worker       the worker of that delivery
 //	waiting      what the job waits for, JSON (tasks.Waiting), also in a worker's hands
+//	waits        json, one a line: the last 20 that were written as waiting, the oldest first
 //	last_error   why the last delivery failed, JSON (tasks.Failure)
 //	seq          the number of the latest attempt, over all runs
 //	a:<seq>      the ledger: one call, JSON (tasks.Attempt); its intent first, replaced by its end

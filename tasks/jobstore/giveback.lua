@@ -14,6 +14,14 @@
 -- WRITES   the attempt's end always, the rest only while the delivery holds the job and nobody has asked for its
 --          end. Once more after it was given back is answered as the first time
 
+-- remember adds a wait to the last ones, a line each.
+local function remember(record, waiting)
+  local lines = {}
+  for line in (redis.call('HGET', record, 'waits') or ''):gmatch('[^\n]+') do lines[#lines + 1] = line end
+  lines[#lines + 1] = waiting
+  redis.call('HSET', record, 'waiting', waiting, 'waits', table.concat(lines, '\n', math.max(1, #lines - 19)))
+end
+
 local record = KEYS[1]
 local run, delivery, status, waiting, last_error = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local spend, seq, attempt = ARGV[6], ARGV[7], ARGV[8]
@@ -37,7 +45,7 @@ end
 redis.call('HSET', record, 'status', status)
 if last_error ~= '' then redis.call('HSET', record, 'last_error', last_error) end
 if waiting ~= '' then
-  redis.call('HSET', record, 'waiting', waiting)
+  remember(record, waiting)
 else
   redis.call('HDEL', record, 'waiting')
 end

@@ -51,6 +51,8 @@ type Record struct {
 	Delivery, Worker string
 	Waiting          *tasks.Waiting
 	LastError        *tasks.Failure
+	// Waits are the last 20 waits of all runs that were written, the one that lasts among them, the oldest first.
+	Waits []tasks.Waiting
 
 	// Attempts is the ledger of all runs, by Seq.
 	Attempts []tasks.Attempt
@@ -104,6 +106,7 @@ func parseRecord(id string, fields map[string]string) (*Record, error) {
 	parser.time("started_at", &record.StartedAt)
 	parser.time("finished_at", &record.FinishedAt)
 	parser.json("waiting", &record.Waiting)
+	parser.waits(&record.Waits)
 	parser.json("last_error", &record.LastError)
 	parser.json("result", &record.result)
 	parser.json("previous", &record.Previous)
@@ -152,6 +155,14 @@ func (p *fieldParser) time(name string, into *time.Time) {
 func (p *fieldParser) json(name string, into any) {
 	if text := p.fields[name]; text != "" {
 		p.failed(name, json.Unmarshal([]byte(text), into))
+	}
+}
+
+func (p *fieldParser) waits(into *[]tasks.Waiting) {
+	for line := range strings.Lines(p.fields["waits"]) {
+		var wait tasks.Waiting
+		p.failed("waits", json.Unmarshal([]byte(line), &wait))
+		*into = append(*into, wait)
 	}
 }
 

@@ -11,6 +11,14 @@
 
 local ended = {succeeded = true, failed = true, cancelled = true, expired = true}
 
+-- remember adds a wait to the last ones, a line each.
+local function remember(record, waiting)
+  local lines = {}
+  for line in (redis.call('HGET', record, 'waits') or ''):gmatch('[^\n]+') do lines[#lines + 1] = line end
+  lines[#lines + 1] = waiting
+  redis.call('HSET', record, 'waiting', waiting, 'waits', table.concat(lines, '\n', math.max(1, #lines - 19)))
+end
+
 local function sitout(record, run, delivery, waiting)
   local known = redis.call('HMGET', record, 'status', 'run', 'delivery', 'cancel')
   local status, current, holder, cancel = known[1], known[2], known[3], known[4]
@@ -20,7 +28,7 @@ local function sitout(record, run, delivery, waiting)
   if status ~= 'running' or holder ~= delivery then return {'superseded'} end
   if cancel then return {'cancelled'} end
 
-  redis.call('HSET', record, 'waiting', waiting)
+  remember(record, waiting)
   return {'ok'}
 end
 
