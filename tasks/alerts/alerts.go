@@ -44,6 +44,8 @@ const (
 
 // Kind is what is known of all alerts of a name.
 type Kind struct {
+	// Title is what people read.
+	Title    string
 	Severity Severity
 	// For is how long the condition holds before the alert fires, by default.
 	For time.Duration
@@ -56,37 +58,62 @@ type Kind struct {
 // Kinds are the alerts that are judged.
 var Kinds = map[string]Kind{
 	BreakerOpen: {
+		Title:    "Breaker open",
 		Severity: Warning, For: 10 * time.Second, Runbook: "ForebayBreakerOpen",
 		Do: "Its work goes to the other endpoints, and it is tried again by itself. See `forebay status` for the cause, and ask its provider.",
 	},
 	TierDown: {
+		Title:    "Tier down",
 		Severity: Critical, For: 10 * time.Second, Runbook: "ForebayNoEndpoint",
 		Do: "Its jobs wait. See `forebay status` for the causes; add an endpoint, or another tier as fallback.",
 	},
 	BudgetNear: {
+		Title:    "Budget nearly spent",
 		Severity: Warning, Runbook: "ForebayBudgetNearlySpent",
 		Do: "See `forebay cost` for who spends; raise the limit, or let it end.",
 	},
 	BudgetSpent: {
+		Title:    "Budget spent",
 		Severity: Critical, Runbook: "ForebayBudgetSpent",
 		Do: "Jobs wait for the next day, go to a cheaper tier or fail, as budget.on_exhausted says. See `forebay cost`; raise the limit, or wait.",
 	},
 	DeadLetters: {
+		Title:    "Dead letters grow",
 		Severity: Warning, Runbook: "ForebayDeadJobs",
-		Do: "See `forebay jobs list --dead` or `forebay webhooks list --state dead` for the reasons; retry them, or discard them.",
+		Do: "See `forebay jobs list --status failed --group-by code` or `forebay webhooks list --state dead` for the reasons; retry them, or discard them.",
 	},
 	JobsWait: {
+		Title:    "Jobs wait too long",
 		Severity: Warning, For: time.Minute, Runbook: "ForebayJobsWait",
 		Do: "See `forebay status` for what they wait for: a limit, a pause, or too few workers.",
 	},
 	NoWorker: {
+		Title:    "No worker alive",
 		Severity: Critical, For: time.Minute, Runbook: "ForebayNoWorkers",
 		Do: "Jobs are accepted and nobody does them. Start one with `forebay worker`.",
 	},
 	AccountRefused: {
+		Title:    "Account refused",
 		Severity: Critical, Runbook: "ForebayKeyRefused",
 		Do: "It does not mend itself. Look at the key and the balance with the provider, and change the key that the configuration names.",
 	},
+}
+
+// runbooks is where the pages of the runbooks are.
+const runbooks = "https://github.com/forebay-queue/forebay/blob/main/docs/runbooks/"
+
+// Runbook is the address of the page that says what to do.
+func (a Alert) Runbook() string {
+	page := Kinds[a.Name].Runbook
+	switch {
+	case a.Name == DeadLetters && a.Subject == "webhooks":
+		page = "ForebayDeadWebhooks"
+	case a.Name == JobsWait && a.Subject == "critical":
+		page = "ForebayCriticalJobsWait"
+	case page == "":
+		page = "README"
+	}
+	return runbooks + page + ".md"
 }
 
 // Names are those of Kinds, sorted.
@@ -111,6 +138,9 @@ type Alert struct {
 	// Until is when it was over; zero while it fires.
 	Until time.Time `json:"until,omitzero"`
 }
+
+// Over tells that it does no longer fire.
+func (a Alert) Over() bool { return !a.Until.IsZero() }
 
 // Key tells alerts apart.
 func (a Alert) Key() string { return a.Name + "/" + a.Subject }
@@ -172,9 +202,6 @@ const (
 
 // Fires tells whether it does: it is not pending, and not over.
 func (s State) Fires() bool { return !s.FiredAt.IsZero() && s.Until.IsZero() }
-
-// Over tells that it fired and does no more.
-func (s State) Over() bool { return !s.Until.IsZero() }
 
 // Message is what one channel is to be told.
 type Message struct {

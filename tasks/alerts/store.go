@@ -65,17 +65,30 @@ type Snapshot struct {
 	Revision int64
 	// States are by the keys of their alerts.
 	States map[string]State
+	// Samples are what was counted in the last hour, by what it is of, the oldest first.
+	Samples map[string][]Sample
+}
+
+// Sample is what was counted at a time.
+type Sample struct {
+	At    time.Time `json:"at"`
+	Count int       `json:"count"`
 }
 
 // Read reads how the judging stands.
 func (s *Store) Read(ctx context.Context) (Snapshot, error) {
 	pipe := s.redis.TxPipeline()
-	revision, states := pipe.HGet(ctx, s.keys.AlertsTerm(), "revision"), pipe.HGetAll(ctx, s.keys.Alerts())
-	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+	standing, states := pipe.HGetAll(ctx, s.keys.AlertsTerm()), pipe.HGetAll(ctx, s.keys.Alerts())
+	if _, err := pipe.Exec(ctx); err != nil {
 		return Snapshot{}, fmt.Errorf("read the alerts from Redis: %w", err)
 	}
-	read := Snapshot{States: map[string]State{}}
-	if text := revision.Val(); text != "" {
+	read := Snapshot{States: map[string]State{}, Samples: map[string][]Sample{}}
+	if text := standing.Val()["samples"]; text != "" {
+		if err := json.Unmarshal([]byte(text), &read.Samples); err != nil {
+			return Snapshot{}, fmt.Errorf("the samples of the alerts in Redis cannot be read; versions of Forebay may be mixed: %w", err)
+		}
+	}
+	if text := standing.Val()["revision"]; text != "" {
 		number, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
 			return Snapshot{}, fmt.Errorf("the revision of the alerts in Redis is %.40q, which is no number", text)
@@ -98,15 +111,27 @@ type Change struct {
 	Write    []State
 	Forget   []string
 	Messages []Message
+	// Samples are written where they are not nil.
+	Samples map[string][]Sample
 }
 
 // Empty tells that there is nothing to write.
-func (c Change) Empty() bool { return len(c.Write) == 0 && len(c.Forget) == 0 && len(c.Messages) == 0 }
+func (c Change) Empty() bool {
+	return len(c.Write) == 0 && len(c.Forget) == 0 && len(c.Messages) == 0 && c.Samples == nil
+}
 
 // Record writes a change of what was read, and returns the revision that it made. ErrChanged and StaleError say that
 // nothing was written.
 func (s *Store) Record(ctx context.Context, term, revision int64, change Change) (int64, error) {
-	args := []any{term, revision, len(change.Write), len(change.Forget)}
+	samples := ""
+	if change.Samples != nil {
+		text, err := json.Marshal(change.Samples)
+		if err != nil {
+			return 0, fmt.Errorf("write the samples of the alerts as JSON: %w", err)
+		}
+		samples = string(text)
+	}
+	args := []any{term, revision, len(change.Write), len(change.Forget), samples}
 	for _, state := range change.Write {
 		text, err := json.Marshal(state)
 		if err != nil {
@@ -188,7 +213,9 @@ func (s *Store) Begin(ctx context.Context, term int64, id string, lease time.Dur
 }
 
 // Done says that a message was delivered, or is given up, after so many tries. What was tried anew since stays.
-func (s *Store) Done(ctx context.Context, id string, try int) error { return s.settle(ctx, id, try, -1) }
+func (s *Store) Done(ctx context.Context, id string, try int) error {
+	return s.settle(ctx, id, try, -1)
+}
 
 // Rest says that a message is not to be tried for a while.
 func (s *Store) Rest(ctx context.Context, id string, try int, wait time.Duration) error {

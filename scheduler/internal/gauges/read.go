@@ -54,26 +54,9 @@ func gauge(desc *prometheus.Desc, value float64, labels ...string) prometheus.Me
 
 func (g *Gauges) queues(ctx context.Context) ([]prometheus.Metric, error) {
 	keys := g.config.Store.Keys()
-	shards, err := envelope.FindShards(ctx, g.config.Redis, keys, 1)
+	sums, err := envelope.QueueBacklogs(ctx, g.config.Redis, keys)
 	if err != nil {
 		return nil, err
-	}
-	inAsynq := make([]string, len(shards))
-	for i, shard := range shards {
-		inAsynq[i] = shard.Name
-	}
-	backlogs, err := envelope.Backlogs(ctx, g.config.Redis, inAsynq)
-	if err != nil {
-		return nil, err
-	}
-	sums := map[string]*envelope.Backlog{}
-	for _, name := range envelope.QueueNames() {
-		sums[name] = &envelope.Backlog{}
-	}
-	for i, backlog := range backlogs {
-		if sum := sums[shards[i].Queue]; sum != nil {
-			sum.Add(backlog)
-		}
 	}
 	state, err := pauses.New(g.config.Redis, keys).Read(ctx)
 	if err != nil {
