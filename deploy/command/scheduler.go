@@ -90,7 +90,7 @@ func runScheduler(cmd *cobra.Command, s *settings) error {
 
 // planOf is what the scheduler takes of a configuration.
 func planOf(file *config.File) scheduler.Plan {
-	return scheduler.Plan{Catalog: &file.Catalog, Schedules: file.Recurring(), HealthInterval: healthInterval(file.Health)}
+	return scheduler.Plan{Catalog: &file.Catalog, Schedules: file.Recurring(), HealthInterval: healthInterval(file.Health), Alerts: file.AlertSettings()}
 }
 
 // healthInterval is the configuration's, as the scheduler takes it.
