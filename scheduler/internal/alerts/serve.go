@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/forebay-queue/forebay/tasks/alerts"
+	"github.com/forebay-queue/forebay/tasks/failpoint"
 )
 
 const (
@@ -98,11 +99,13 @@ func (w *Watch) deliver(ctx context.Context, channel alerts.Channel) (time.Durat
 // send makes one try, and notes what has come of it, to its end whoever leads meanwhile.
 func (w *Watch) send(ctx context.Context, channel alerts.Channel, message alerts.Message) (time.Duration, error) {
 	ctx = context.WithoutCancel(ctx)
+	failpoint.At("alert.begun")
 	problem := w.config.Sender.Send(ctx, channel, message)
 	ctx, cancel := context.WithTimeout(ctx, lease-sendWithin)
 	defer cancel()
 	gap := max(formats[channel.Type].gap, time.Millisecond)
 	if problem == nil {
+		failpoint.At("alert.sent")
 		w.count(channel, outcomeSent)
 		w.config.Log.Info().Str("channel", channel.Name).Str("message", message.ID).Int("alerts", len(message.Alerts)).Int("try", message.Tries).Msg("alerts told")
 		return gap, w.alerts.Done(ctx, message.ID, message.Tries)

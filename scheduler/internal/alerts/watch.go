@@ -18,6 +18,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/alerts"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/events"
+	"github.com/forebay-queue/forebay/tasks/failpoint"
 	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 )
@@ -138,6 +139,9 @@ func (w *Watch) round(ctx context.Context) error {
 	change.Samples = samples
 	if err := w.record(ctx, &stands, change); err != nil {
 		return errors.Join(unread, err)
+	}
+	if len(change.Messages) > 0 {
+		failpoint.At("alert.recorded")
 	}
 	for _, message := range change.Messages {
 		select {
