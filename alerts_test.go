@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,7 +22,6 @@ import (
 type alerted struct {
 	*deployment
 	receivers *alertstest.Receivers
-	work      int
 }
 
 func deployAlerts(t *testing.T, channels func(r *alertstest.Receivers, dir string) string) *alerted {
@@ -37,8 +37,7 @@ func deployAlerts(t *testing.T, channels func(r *alertstest.Receivers, dir strin
 // tick does a job, so that a breaker that is due is tried.
 func (a *alerted) tick() {
 	a.t.Helper()
-	a.work++
-	ids := a.enqueueJobs("job-"+time.Now().Format("150405.000000"), 1)
+	ids := a.enqueueJobs(fmt.Sprintf("job-%d", time.Now().UnixNano()), 1)
 	for _, result := range a.await(time.Minute, ids...) {
 		require.Equal(a.t, tasks.StatusSucceeded, result.Status)
 	}

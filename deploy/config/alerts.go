@@ -267,6 +267,9 @@ func (m AlertMail) validate(told func(problem, field string)) {
 	if !slices.Contains([]string{"starttls", "tls", "off"}, m.TLS) {
 		told(fmt.Sprintf("must be starttls, tls or off, got %q", cut(m.TLS)), "tls")
 	}
+	if m.Username != "" && m.TLS == "off" {
+		told("must be starttls or tls: a password is not sent where everybody can read it", "tls")
+	}
 	if m.Username == "" && m.PasswordEnv+m.PasswordFile != "" {
 		told("is missing beside the password", "username")
 	}

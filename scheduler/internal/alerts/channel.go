@@ -3,6 +3,7 @@ package alerts
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,6 +32,8 @@ type Sender struct {
 	client *http.Client
 	// now is the clock of signatures; tests have their own.
 	now func() time.Time
+	// roots sign the certificates of mail servers; nil for those of the system.
+	roots *x509.CertPool
 }
 
 // NewSender returns a Sender. Redirects are not followed: what is posted is signed, and not for somebody else.

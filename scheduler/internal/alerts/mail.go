@@ -2,6 +2,8 @@ package alerts
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -19,7 +21,7 @@ func (s *Sender) mail(ctx context.Context, settings alerts.Mail, message alerts.
 		return err
 	}
 	letter.SetDateWithValue(s.now())
-	client, err := mailClient(settings)
+	client, err := mailClient(settings, s.roots)
 	if err != nil {
 		return err
 	}
@@ -45,7 +47,7 @@ func letterOf(settings alerts.Mail, message alerts.Message) (*mail.Msg, error) {
 	return letter, nil
 }
 
-func mailClient(settings alerts.Mail) (*mail.Client, error) {
+func mailClient(settings alerts.Mail, roots *x509.CertPool) (*mail.Client, error) {
 	host, portText, err := net.SplitHostPort(settings.Server)
 	if err != nil {
 		return nil, errors.New("its server must be a host and a port")
@@ -54,7 +56,8 @@ func mailClient(settings alerts.Mail) (*mail.Client, error) {
 	if err != nil {
 		return nil, errors.New("the port of its server is no number")
 	}
-	options := []mail.Option{mail.WithPort(port), mail.WithTimeout(sendWithin), mail.WithoutNoop()}
+	secure := &tls.Config{ServerName: host, RootCAs: roots, MinVersion: tls.VersionTLS12}
+	options := []mail.Option{mail.WithTLSConfig(secure), mail.WithPort(port), mail.WithTimeout(sendWithin), mail.WithoutNoop()}
 	switch settings.TLS {
 	case "tls":
 		options = append(options, mail.WithSSL())

@@ -2,6 +2,7 @@ package alertstest
 
 import (
 	"bufio"
+	"crypto/tls"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -14,20 +15,21 @@ import (
 	"testing"
 )
 
-// mailServer is an SMTP server that has one user and keeps what it is given.
+// mailServer is an SMTP server that keeps what it is given. It takes it from anybody on a plain connection, as a relay on
+// the same machine does, and from one user after STARTTLS.
 type mailServer struct {
-	t     testing.TB
 	addr  string
+	cert  tls.Certificate
 	taken func(id, text string)
 }
 
-func startMail(t testing.TB, taken func(id, text string)) *mailServer {
+func startMail(t testing.TB, cert tls.Certificate, taken func(id, text string)) *mailServer {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &mailServer{t: t, addr: listener.Addr().String(), taken: taken}
+	s := &mailServer{addr: listener.Addr().String(), cert: cert, taken: taken}
 	var sessions sync.WaitGroup
 	sessions.Go(func() {
 		for {
@@ -50,7 +52,7 @@ func (s *mailServer) serve(conn net.Conn) {
 	lines := bufio.NewReader(conn)
 	say := func(text string) { fmt.Fprintf(conn, "%s\r\n", text) }
 	say("220 mail.test ESMTP")
-	known := false
+	known, secure := true, false
 	for {
 		line, err := lines.ReadString('\n')
 		if err != nil {
@@ -60,7 +62,18 @@ func (s *mailServer) serve(conn net.Conn) {
 		switch strings.ToUpper(verb) {
 		case "EHLO":
 			say("250-mail.test")
-			say("250 AUTH PLAIN")
+			if secure {
+				say("250 AUTH PLAIN")
+			} else {
+				say("250 STARTTLS")
+			}
+		case "STARTTLS":
+			say("220 2.0.0 go on")
+			secured := tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{s.cert}, MinVersion: tls.VersionTLS12})
+			if secured.Handshake() != nil {
+				return
+			}
+			conn, lines, known, secure = secured, bufio.NewReader(secured), false, true
 		case "AUTH":
 			_, encoded, _ := strings.Cut(rest, " ")
 			decoded, _ := base64.StdEncoding.DecodeString(encoded)

@@ -5,6 +5,7 @@ package alertstest
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -53,6 +54,7 @@ type Receivers struct {
 	t      testing.TB
 	server *httptest.Server
 	mail   *mailServer
+	roots  *x509.CertPool
 
 	mutex  sync.Mutex
 	taken  map[string][]Taken
@@ -66,7 +68,11 @@ func Start(t testing.TB) *Receivers {
 	r := &Receivers{t: t, taken: map[string][]Taken{}, answer: map[string]http.HandlerFunc{}, asked: map[string]int{}}
 	r.server = httptest.NewServer(r)
 	t.Cleanup(r.server.Close)
-	r.mail = startMail(t, func(id, text string) { r.take("email", Taken{Text: text, ID: id}) })
+	secure := httptest.NewTLSServer(nil)
+	t.Cleanup(secure.Close)
+	r.roots = x509.NewCertPool()
+	r.roots.AddCert(secure.Certificate())
+	r.mail = startMail(t, secure.TLS.Certificates[0], func(id, text string) { r.take("email", Taken{Text: text, ID: id}) })
 	return r
 }
 
@@ -79,7 +85,10 @@ func (r *Receivers) URL(channel string) string {
 	return url
 }
 
-// MailServer is the host and port of the mail server, which knows the user "forebay".
+// Roots are what the mail server's certificate is signed with.
+func (r *Receivers) Roots() *x509.CertPool { return r.roots }
+
+// MailServer is the host and port of the mail server, which after STARTTLS knows the user "forebay" and his Password.
 func (r *Receivers) MailServer() string { return r.mail.addr }
 
 // Config is the channels in YAML, two spaces deep. Their secrets stand in files of the folder.
@@ -99,10 +108,10 @@ func (r *Receivers) Config(dir string) string {
   - {name: webhook, type: webhook, url_file: %q, secret_file: %q}
   - name: email
     type: email
-    mail: {server: %q, tls: "off", username: forebay, password_file: %q, from: forebay@example.com, to: [ops@example.com]}
+    mail: {server: %q, tls: "off", from: forebay@example.com, to: [ops@example.com]}
 `, file("slack", r.URL("slack")), file("lark", r.URL("lark")), file("lark-secret", LarkSecret), file("dingtalk", r.URL("dingtalk")),
 		file("dingtalk-secret", DingTalkSecret), file("webhook", r.URL("webhook")), file("webhook-secret", WebhookSecret),
-		r.MailServer(), file("password", Password))
+		r.MailServer())
 }
 
 // Answer has a receiver of HTTP answer otherwise than by taking what is right; nil for that again.
