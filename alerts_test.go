@@ -56,7 +56,7 @@ func (a *alerted) open() {
 // heal ends the outage and has the breaker close.
 func (a *alerted) heal() {
 	a.t.Helper()
-	require.NoError(a.t, a.sim.Region("first").SetOutage())
+	a.sim.Region("first").ClearOutage()
 	a.eventually("the breaker closes", func() bool {
 		a.tick()
 		return a.breaker().Recoveries > 0
