@@ -28,7 +28,7 @@ type Seen struct {
 // Judge says what becomes of the alerts by what was found, and what the channels are to be told. It is a function of what
 // it is given but for the ids of messages.
 func Judge(states map[string]alerts.State, seen Seen, settings alerts.Settings) alerts.Change {
-	j := judging{now: seen.At.UTC(), settings: settings, states: maps.Clone(states), written: map[string]bool{}}
+	j := judging{now: seen.At.UTC().Truncate(time.Millisecond), settings: settings, states: maps.Clone(states), written: map[string]bool{}}
 	if j.states == nil {
 		j.states = map[string]alerts.State{}
 	}
