@@ -49,13 +49,16 @@ func TestChannelsAreTried(t *testing.T) {
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
 	dir := filepath.Dir(file)
-	require.NoError(t, os.WriteFile(file, append(text, []byte("\nalerts:\n"+receivers.Config(dir))...), 0o600))
+	require.Contains(t, string(text), "\nalerts:\n")
+	changed := strings.Replace(string(text), "\nalerts:\n", "\nalerts:\n"+receivers.Config(dir), 1)
+	require.NoError(t, os.WriteFile(file, []byte(changed), 0o600))
 	run := func(args ...string) outcomeOf {
 		t.Helper()
 		return inProcess(t, "", append(args, "--redis", "redis://"+server.Addr(), "--config", file)...)
 	}
-	assert.Equal(t, exitOK, run("config", "check").status)
-	got := run("alerts", "test")
+	got := run("config", "check")
+	require.Equal(t, exitOK, got.status, got.stderr)
+	got = run("alerts", "test")
 	want := ""
 	for _, channel := range []string{"slack", "lark", "dingtalk", "webhook", "email"} {
 		want += fmt.Sprintf("%s (%s) took the message\n", channel, channel)

@@ -85,7 +85,7 @@ func (c *conditions) endpoints(ctx context.Context) ([]Finding, error) {
 		}
 		account, name := state.Endpoint.Account, state.Endpoint.Name
 		open[name] = true
-		switch tasks.Class(state.Cause) { //nolint:exhaustive // the others say nothing of the account
+		switch tasks.Class(state.Cause) {
 		case tasks.ClassAuth, tasks.ClassQuota:
 			if !refused[account] {
 				found = append(found, Finding{alerts.AccountRefused, account, refusal(account, state)})

@@ -38,7 +38,7 @@ type format struct {
 
 // formats are those of the channels that are posted to. The gaps are those of the bots: Slack takes one message a
 // second, Lark five a second and 100 a minute, DingTalk 20 a minute.
-var formats = map[alerts.Type]format{
+var formats = map[alerts.Type]format{ //nolint:exhaustive // an e-mail is not posted
 	alerts.Slack:    {post: slackPost, read: readNothing, gap: time.Second},
 	alerts.Lark:     {post: larkPost, read: readLark, gap: time.Second},
 	alerts.DingTalk: {post: dingTalkPost, read: readDingTalk, gap: 3 * time.Second},

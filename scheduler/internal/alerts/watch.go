@@ -195,8 +195,10 @@ func (w *Watch) publish(ctx context.Context, stands alerts.Snapshot) error {
 			continue
 		}
 		level := 2 * int(at.UnixMilli())
-		pairs := []any{"alert", state.Name, "subject", state.Subject, "severity", string(state.Severity),
-			"since", state.Since.UTC().Format(time.RFC3339), "summary", state.Summary}
+		pairs := []any{
+			"alert", state.Name, "subject", state.Subject, "severity", string(state.Severity),
+			"since", state.Since.UTC().Format(time.RFC3339), "summary", state.Summary,
+		}
 		if state.Over() {
 			level++
 			pairs = append(pairs, "until", state.Until.UTC().Format(time.RFC3339))

@@ -2,6 +2,7 @@ package alertstest
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"fmt"
@@ -25,7 +26,7 @@ type mailServer struct {
 
 func startMail(t testing.TB, cert tls.Certificate, taken func(id, text string)) *mailServer {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +71,7 @@ func (s *mailServer) serve(conn net.Conn) {
 		case "STARTTLS":
 			say("220 2.0.0 go on")
 			secured := tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{s.cert}, MinVersion: tls.VersionTLS12})
-			if secured.Handshake() != nil {
+			if secured.HandshakeContext(context.Background()) != nil {
 				return
 			}
 			conn, lines, known, secure = secured, bufio.NewReader(secured), false, true
