@@ -4,7 +4,7 @@
 // leader dies, at once when it leaves. The leader runs the reconciler, which mends what asynq cannot: deliveries of dead
 // workers, half-written states, jobs without a task, jobs past their deadline, batches that did not learn of an end; it
 // tells of dead letters that become many or old; and where it has a catalog, it has the endpoints probed, publishes which
-// one each tier asks first, and makes the jobs of schedules.
+// one each tier asks first, makes the jobs of schedules, and tells people of what is wrong.
 package scheduler
 
 import (
@@ -20,6 +20,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
+	watching "github.com/forebay-queue/forebay/scheduler/internal/alerts"
 	"github.com/forebay-queue/forebay/scheduler/internal/deadletters"
 	"github.com/forebay-queue/forebay/scheduler/internal/health"
 	"github.com/forebay-queue/forebay/scheduler/internal/keeper"
@@ -28,6 +29,7 @@ import (
 	"github.com/forebay-queue/forebay/scheduler/internal/ticker"
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/activity"
+	"github.com/forebay-queue/forebay/tasks/alerts"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
@@ -80,6 +82,9 @@ type Plan struct {
 	// HealthInterval is the time from one health probe of an endpoint to the next, at least 1s; NoHealthProbes turns
 	// them off. Defaults to 60s.
 	HealthInterval time.Duration
+	// Alerts are how the deployment is judged, and whom it is told; nil is not at all. They must be those of a configuration
+	// that was checked, or alerts.DefaultSettings. Without a Catalog nothing is judged.
+	Alerts *alerts.Settings
 }
 
 func (c Config) validate() error {
@@ -117,6 +122,14 @@ func (s *Scheduler) ticker(p Plan, term *leader.Term) *ticker.Ticker {
 	})
 }
 
+// alerts judges the deployment for one term, as long as the plan holds.
+func (s *Scheduler) alerts(p Plan, term *leader.Term) *watching.Watch {
+	return watching.New(watching.Config{
+		Redis: s.redis, Store: s.store, Catalog: p.Catalog, Settings: *p.Alerts, Workers: s.countWorkers, Term: term,
+		Sender: s.sender, Sent: s.sent, Log: s.log,
+	})
+}
+
 // Scheduler takes part in the election of the leader, and acts while it leads. It is made by New and used once: Start,
 // then Shutdown; or Run.
 type Scheduler struct {
@@ -128,6 +141,9 @@ type Scheduler struct {
 	// registerer may be nil.
 	registerer prometheus.Registerer
 	activity   *activity.Recorder
+	// sender sends the messages of alerts, which sent counts.
+	sender *watching.Sender
+	sent   *prometheus.CounterVec
 
 	// plan is what it works by until replaced is closed.
 	planning sync.Mutex
@@ -148,7 +164,7 @@ func New(config Config) (*Scheduler, error) {
 	}
 	s := &Scheduler{
 		redis: config.Redis, log: config.Log, plan: config.Plan, replaced: make(chan struct{}), shards: config.Shards,
-		registerer: config.Registerer,
+		registerer: config.Registerer, sender: watching.NewSender(), sent: watching.NewSent(config.Registerer),
 	}
 	s.activity = activity.New(config.Redis, keyspace.New(config.Prefix), config.Registerer, config.Log)
 	ends, ledger := metrics.NewEnds(config.Registerer), metrics.NewLedger(config.Registerer)
@@ -216,6 +232,7 @@ func (s *Scheduler) Shutdown(ctx context.Context) error {
 	select {
 	case <-done:
 		s.activity.Close(context.WithoutCancel(ctx))
+		s.sender.Close()
 		s.log.Info().Msg("scheduler stopped")
 		return s.store.Close()
 	case <-ctx.Done():
@@ -259,6 +276,9 @@ func (s *Scheduler) followPlan(ctx context.Context, term *leader.Term) {
 		if plan.Catalog != nil {
 			parts.Go(func() { s.health(plan, term).Run(holds) })
 			parts.Go(func() { s.ticker(plan, term).Run(holds) })
+			if plan.Alerts != nil {
+				parts.Go(func() { s.alerts(plan, term).Run(holds) })
+			}
 		}
 		select {
 		case <-ctx.Done():

@@ -96,7 +96,7 @@ Try it with nothing installed:  forebay demo`,
 	})
 	root.AddCommand(
 		newDemoCommand(), newDevCommand(), newWorkerCommand(), newProducerCommand(), newSchedulerCommand(), newEnqueueCommand(),
-		newGetCommand(), newCancelCommand(), newJobsCommand(), newWebhooksCommand(), newBatchCommand(), newStatusCommand(), newQueueCommand(), newBreakerCommand(),
+		newGetCommand(), newCancelCommand(), newJobsCommand(), newWebhooksCommand(), newBatchCommand(), newStatusCommand(), newQueueCommand(), newBreakerCommand(), newAlertsCommand(),
 		newCostCommand(), newKeysCommand(), newScheduleCommand(), newDoctorCommand(),
 		newSimulateCommand(), newConfigCommand(), newVersionCommand(),
 	)

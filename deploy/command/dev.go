@@ -118,7 +118,7 @@ func runDev(cmd *cobra.Command, listen, data string) (err error) {
 		InboxOff: file.Inbox.Enabled == config.Off, MaxQueued: file.Inbox.MaxQueued, MaxRejected: file.Inbox.MaxRejected,
 		FilesRetention: file.Files.Retention, MaxFileBytes: int64(file.Files.MaxBytes),
 		BatchesOff: file.Batches.Enabled == config.Off, BatchesAtOnce: file.Batches.AtOnce,
-		HealthInterval: healthInterval(file.Health), Log: log, Data: data, Kind: fleet.Dev, Version: buildVersion().Version,
+		HealthInterval: healthInterval(file.Health), Alerts: file.AlertSettings(), Log: log, Data: data, Kind: fleet.Dev, Version: buildVersion().Version,
 		Status: func(ctx context.Context, s *sandbox.Sandbox) (any, error) {
 			return readStatus(ctx, deployment{client: s.Redis, redis: cmp.Or(d.redis, s.RedisURL), prefix: file.Redis.Prefix, catalog: s.Client.Catalog()})
 		},

@@ -6,7 +6,7 @@ import (
 
 // later are the commands of the design that this build does not have. They are refused by name.
 var later = []string{
-	"alerts", "bench",
+	"bench",
 }
 
 func laterCommands() []*cobra.Command {

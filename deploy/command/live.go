@@ -168,6 +168,8 @@ func (l *live) ignores(problem config.Problem) bool {
 	switch section {
 	case "accounts", "webhooks":
 		return !l.kind.Works()
+	case "alerts":
+		return l.kind != fleet.Scheduler && l.kind != fleet.Dev
 	case "redis":
 		return l.ownRedis
 	}

@@ -22,7 +22,8 @@ func newSchedulerCommand() *cobra.Command {
 		Short: "Do what must happen once: mend the queues after crashes, probe the endpoints",
 		Long: `Stand for leader of the deployment, and act while leading, until a signal comes: give the deliveries of dead workers
 to others within 20 s, mend what crashes have left half-written, end jobs that are past their deadline, have the
-endpoints of the configuration probed, and make the jobs of schedules. Without a configuration it does not do the last two. Run two of them, on two machines: one acts, and
+endpoints of the configuration probed, make the jobs of schedules, and tell the channels of the configuration of what is wrong.
+Without a configuration it does not do the last three. Run two of them, on two machines: one acts, and
 the other takes over within seconds when it dies.
 
 ` + reloadNote,
@@ -90,7 +91,7 @@ func runScheduler(cmd *cobra.Command, s *settings) error {
 
 // planOf is what the scheduler takes of a configuration.
 func planOf(file *config.File) scheduler.Plan {
-	return scheduler.Plan{Catalog: &file.Catalog, Schedules: file.Recurring(), HealthInterval: healthInterval(file.Health)}
+	return scheduler.Plan{Catalog: &file.Catalog, Schedules: file.Recurring(), HealthInterval: healthInterval(file.Health), Alerts: file.AlertSettings()}
 }
 
 // healthInterval is the configuration's, as the scheduler takes it.

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/forebay-queue/forebay/producer"
+	"github.com/forebay-queue/forebay/tasks/alerts"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
@@ -27,6 +28,8 @@ type statusReply struct {
 	Waiting waitsStatus `json:"waiting"`
 	// DeadLetters is what has failed and waits for somebody to retry or discard it.
 	DeadLetters deadStatus `json:"dead_letters"`
+	// Alerts are those that fire, the gravest and oldest first.
+	Alerts []alerts.Alert `json:"alerts"`
 	// Endpoints is absent without a configuration, which alone knows them.
 	Endpoints []endpointStatus `json:"endpoints,omitempty"`
 	// Budget is how today's stands, absent as the endpoints are.
@@ -115,6 +118,9 @@ func readStatus(ctx context.Context, d deployment) (statusReply, error) {
 	if reply.DeadLetters, err = readDead(ctx, client, d.prefix); err != nil {
 		return reply, err
 	}
+	if reply.Alerts, err = alerts.Firing(ctx, client, keys); err != nil {
+		return reply, err
+	}
 	if d.catalog != nil {
 		if reply.Endpoints, err = readEndpoints(ctx, client, keys, d.catalog); err != nil {
 			return reply, err
@@ -144,6 +150,12 @@ func printStatus(out io.Writer, reply statusReply, now time.Time) error {
 		alive = "none alive; start one with `forebay worker`"
 	}
 	fmt.Fprintf(out, "redis    %s\nworkers  %s\n\n", reply.Redis, alive)
+	if len(reply.Alerts) > 0 {
+		if err := printFiring(out, reply.Alerts, now); err != nil {
+			return err
+		}
+		fmt.Fprintln(out)
+	}
 	if err := printQueues(out, reply.Queues, reply.PausedTaskTypes); err != nil {
 		return err
 	}

@@ -36,8 +36,10 @@ type File struct {
 	// Tenants limit what single tenants may ask over HTTP, by their names. Who is not named has no limits of its own.
 	Tenants map[string]Tenant `yaml:"tenants"`
 	// Schedules are jobs that are made again and again, beside those of `forebay schedule`.
-	Schedules []Schedule      `yaml:"schedules"`
-	Catalog   catalog.Catalog `yaml:",inline"`
+	Schedules []Schedule `yaml:"schedules"`
+	// Alerts are those that Forebay tells people of by itself.
+	Alerts  Alerts          `yaml:"alerts"`
+	Catalog catalog.Catalog `yaml:",inline"`
 
 	name      string
 	digest    [sha256.Size]byte

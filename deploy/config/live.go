@@ -32,10 +32,11 @@ var users = map[string][]string{
 	"inbox":   {"producer", "dev"},
 	"files":   {"producer", "dev"},
 	"batches": {"producer", "dev"},
+	"alerts":  {"scheduler", "dev"},
 }
 
 // taken are the sections that a process takes up while it runs, beside those of the catalog.
-var taken = []string{"health", "tenants", "schedules"}
+var taken = []string{"health", "tenants", "schedules", "alerts"}
 
 // Restart lists the fields that differ from another file's and that a process of a kind (worker, producer, scheduler, dev)
 // reads only when it is started. A connection to Redis, an address that is listened on, the number of slots and the keys

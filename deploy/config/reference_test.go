@@ -55,11 +55,13 @@ webhooks:
 schedules: [{name: s, cron: "@daily", job: {task_type: k, input: text}}]
 encryption: {keys: [{id: i, env: AN_ENV}]}
 tenants: {n: {}}
+alerts: {channels: [{name: c, type: slack, url_env: A_URL}]}
 `
 
 // eitherOr are fields of which one of two is required.
 var eitherOr = map[string]string{
 	"accounts.*.key_env": "key_file", "encryption.keys.*.env": "file", "webhooks.secrets.*.keys.*.env": "file",
+	"alerts.channels.*.url_env": "url_file",
 }
 
 // required are the fields that stand in smallest.
@@ -87,6 +89,7 @@ func TestSmallestIsSmallest(t *testing.T) {
 		"{key_env: A_KEY}", "account: a, ", `url: "http://127.0.0.1:8000/v1", `, ", priority: 1", "output: 1", ", input: 1", "name: t, ", "{model: m}",
 		"keys: [{env: A_SECRET}]", "{env: A_SECRET}", `{url: "https://example.com/hook"}`, "name: s, ", `cron: "@daily", `,
 		", job: {task_type: k, input: text}", "id: i, ", ", env: AN_ENV",
+		"name: c, ", "type: slack, ", ", url_env: A_URL",
 	} {
 		require.Contains(t, smallest, without)
 		instead := ""

@@ -77,6 +77,7 @@ func (f *File) validate() error {
 	f.Log.Format = cmp.Or(f.Log.Format, defaultLogFormat)
 	f.Health.Probes = cmp.Or(f.Health.Probes, On)
 	f.Health.Interval = cmp.Or(f.Health.Interval, defaultInterval)
+	f.Alerts.fillDefaults()
 
 	var problems []error
 	if err := f.Catalog.Validate(); err != nil {
@@ -101,6 +102,7 @@ func (f *File) validate() error {
 	problems = append(problems, f.Batches.validate()...)
 	problems = append(problems, f.Encryption.validate()...)
 	problems = append(problems, f.Health.validate()...)
+	problems = append(problems, f.Alerts.validate()...)
 	problems = append(problems, f.HTTP.TLS.validate()...)
 	problems = append(problems, f.validateTenants()...)
 	if len(problems) == 0 { // their jobs are checked by the catalog

@@ -24,6 +24,7 @@ import (
 	"github.com/forebay-queue/forebay/producer/httpapi"
 	"github.com/forebay-queue/forebay/producer/inbox"
 	"github.com/forebay-queue/forebay/scheduler"
+	"github.com/forebay-queue/forebay/tasks/alerts"
 	"github.com/forebay-queue/forebay/tasks/catalog"
 	"github.com/forebay-queue/forebay/tasks/fleet"
 	"github.com/forebay-queue/forebay/tasks/gate"
@@ -64,6 +65,8 @@ type Config struct {
 	Catalog *catalog.Catalog
 	// Schedules are those of the configuration; they must have passed Complete.
 	Schedules []schedules.Schedule
+	// Alerts are those of the configuration; see scheduler.Plan. Defaults to none.
+	Alerts *alerts.Settings
 	// Regions are the simulated endpoints, in the order of their priority. They are used where there is no Catalog.
 	// Defaults to DefaultRegions.
 	Regions []Region
@@ -325,7 +328,7 @@ func (s *Sandbox) startWorkers(ctx context.Context) error {
 func (s *Sandbox) startScheduler(ctx context.Context) error {
 	standing, err := scheduler.New(scheduler.Config{
 		Redis: s.Redis, Prefix: s.config.Prefix, Sealer: s.config.Sealer, Shards: s.config.Shards, Log: s.config.Log, Registerer: s.registerer(),
-		Plan: scheduler.Plan{Catalog: s.Catalog, HealthInterval: s.config.HealthInterval, Schedules: s.config.Schedules},
+		Plan: scheduler.Plan{Catalog: s.Catalog, HealthInterval: s.config.HealthInterval, Schedules: s.config.Schedules, Alerts: s.config.Alerts},
 	})
 	if err != nil {
 		return fmt.Errorf("start the scheduler: %w", err)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
 // Backlog is how one of asynq's queues stands.
@@ -35,6 +37,32 @@ func (b *Backlog) older(at time.Time) {
 	if !at.IsZero() && (b.OldestAt.IsZero() || at.Before(b.OldestAt)) {
 		b.OldestAt = at
 	}
+}
+
+// QueueBacklogs reads how each queue of a deployment stands, over its shards, by the queue's name.
+func QueueBacklogs(ctx context.Context, client redis.UniversalClient, keys keyspace.Keyspace) (map[string]*Backlog, error) {
+	shards, err := FindShards(ctx, client, keys, 1)
+	if err != nil {
+		return nil, err
+	}
+	inAsynq := make([]string, len(shards))
+	for i, shard := range shards {
+		inAsynq[i] = shard.Name
+	}
+	backlogs, err := Backlogs(ctx, client, inAsynq)
+	if err != nil {
+		return nil, err
+	}
+	sums := map[string]*Backlog{}
+	for _, name := range QueueNames() {
+		sums[name] = &Backlog{}
+	}
+	for i, backlog := range backlogs {
+		if sum := sums[shards[i].Queue]; sum != nil {
+			sum.Add(backlog)
+		}
+	}
+	return sums, nil
 }
 
 // Backlogs reads how queues stand, by their names in asynq, in two round trips. What it costs grows with the lanes, and

@@ -10,5 +10,7 @@
 // Redis Cluster: the refusal stands in the stream of refusals, the entry is still there), inbox.rejected (the refused
 // entry is gone); adopt.recorded, adopt.queued (a foreign task's job has its record, its own task);
 // webhook.begun (the intent of an attempt is written), webhook.sent (it was answered, and nothing of that is written),
-// webhook.settled (that is written, the task is still there).
+// webhook.settled (that is written, the task is still there); alert.recorded (alerts and what the channels are to be told
+// are written, nothing is sent), alert.begun (a message is about to be sent), alert.sent (its channel has taken it, and
+// nothing of that is written).
 package failpoint

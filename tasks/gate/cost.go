@@ -31,6 +31,8 @@ type ScopeState struct {
 	Limit       int64
 	Limited     bool
 	Spent, Held int64
+	// Refused tells that a call of the day had no room.
+	Refused bool
 }
 
 // Costs reads what the calls of some days cost, in the order of the days and then of the entries. The tenant `*` stands
@@ -111,6 +113,7 @@ func (b *Budget) Scopes(ctx context.Context, day string) ([]ScopeState, error) {
 				}
 			}
 		}
+		state.Refused = fields["told:100:"+string(scope)] != ""
 		states[i] = state
 	}
 	return states, nil

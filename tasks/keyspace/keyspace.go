@@ -270,6 +270,20 @@ func (k Keyspace) PausedTaskTypes() string { return k.prefix + "paused" }
 // Pauses is the channel on which every pause and resumption is published.
 func (k Keyspace) Pauses() string { return k.prefix + "pauses" }
 
+// Alerts is the alerts that are judged: a hash of JSON by "<name>/<subject>".
+func (k Keyspace) Alerts() string { return k.alerts() + "state" }
+
+// AlertsTerm is who has judged last, in the slot of Alerts: a hash of a term and a revision.
+func (k Keyspace) AlertsTerm() string { return k.alerts() + "term" }
+
+// AlertsOutbox is the messages of alerts that were not delivered yet, in the slot of Alerts: a hash of JSON by their ids.
+func (k Keyspace) AlertsOutbox() string { return k.alerts() + "outbox" }
+
+// AlertsTries is how often each of those messages was tried, and until when it rests, in the slot of Alerts: a hash.
+func (k Keyspace) AlertsTries() string { return k.alerts() + "tries" }
+
+func (k Keyspace) alerts() string { return k.prefix + "{alerts}:" }
+
 func (k Keyspace) webhooks(tenant string) string { return k.prefix + "{webhooks:" + tenant + "}" }
 
 func (k Keyspace) budget() string { return k.prefix + "{budget}:" }

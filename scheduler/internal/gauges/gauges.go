@@ -111,7 +111,7 @@ func (g *Gauges) current() []prometheus.Metric {
 	g.follow(g.config.Catalog())
 	var problems []error
 	for _, part := range []func(context.Context) ([]prometheus.Metric, error){
-		g.queues, g.jobs, g.endpoints, g.budgets, g.workers, g.servers,
+		g.queues, g.jobs, g.endpoints, g.budgets, g.alerts, g.workers, g.servers,
 	} {
 		found, err := part(ctx)
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/forebay-queue/forebay/tasks/alerts"
 	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/pauses"
@@ -43,6 +44,8 @@ var (
 	spent = describe("forebay_budget_spent_usd", "What was spent today, in US dollars, in all and by task types that have a limit.", "scope")
 	limit = describe("forebay_budget_limit_usd", "What may be spent in a day, in US dollars; absent where there is no limit.", "scope")
 
+	firing = describe("forebay_alerts_firing", "Alerts that fire, by their name.", "alert")
+
 	workers   = describe("forebay_workers", "Workers that are alive.")
 	memory    = describe("forebay_redis_memory_bytes", "Memory that a server of Redis uses.", "node")
 	maxMemory = describe("forebay_redis_maxmemory_bytes", "The maxmemory of a server of Redis; absent where it has none.", "node")
@@ -54,26 +57,9 @@ func gauge(desc *prometheus.Desc, value float64, labels ...string) prometheus.Me
 
 func (g *Gauges) queues(ctx context.Context) ([]prometheus.Metric, error) {
 	keys := g.config.Store.Keys()
-	shards, err := envelope.FindShards(ctx, g.config.Redis, keys, 1)
+	sums, err := envelope.QueueBacklogs(ctx, g.config.Redis, keys)
 	if err != nil {
 		return nil, err
-	}
-	inAsynq := make([]string, len(shards))
-	for i, shard := range shards {
-		inAsynq[i] = shard.Name
-	}
-	backlogs, err := envelope.Backlogs(ctx, g.config.Redis, inAsynq)
-	if err != nil {
-		return nil, err
-	}
-	sums := map[string]*envelope.Backlog{}
-	for _, name := range envelope.QueueNames() {
-		sums[name] = &envelope.Backlog{}
-	}
-	for i, backlog := range backlogs {
-		if sum := sums[shards[i].Queue]; sum != nil {
-			sum.Add(backlog)
-		}
 	}
 	state, err := pauses.New(g.config.Redis, keys).Read(ctx)
 	if err != nil {
@@ -178,6 +164,26 @@ func (g *Gauges) workers(ctx context.Context) ([]prometheus.Metric, error) {
 		return nil, err
 	}
 	return []prometheus.Metric{gauge(workers, float64(count))}, nil
+}
+
+// alerts counts those that fire, where alerts are judged.
+func (g *Gauges) alerts(ctx context.Context) ([]prometheus.Metric, error) {
+	if g.catalog == nil {
+		return nil, nil
+	}
+	list, err := alerts.Firing(ctx, g.config.Redis, g.config.Store.Keys())
+	if err != nil {
+		return nil, err
+	}
+	counts := map[string]int{}
+	for _, alert := range list {
+		counts[alert.Name]++
+	}
+	var found []prometheus.Metric
+	for _, name := range alerts.Names() {
+		found = append(found, gauge(firing, float64(counts[name]), name))
+	}
+	return found, nil
 }
 
 // servers shows nothing of a Redis that does not tell, such as the embedded one.
