@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -128,6 +129,15 @@ func (e Exporter) client(ctx context.Context) (sdktrace.SpanExporter, error) {
 			options = append(options, otlptracehttp.WithHeaders(e.Headers))
 		}
 		return otlptracehttp.New(ctx, options...)
+	case ProtocolGRPC:
+		var options []otlptracegrpc.Option
+		if e.Endpoint != "" {
+			options = append(options, otlptracegrpc.WithEndpointURL(e.Endpoint))
+		}
+		if len(e.Headers) > 0 {
+			options = append(options, otlptracegrpc.WithHeaders(e.Headers))
+		}
+		return otlptracegrpc.New(ctx, options...)
 	default:
 		return nil, fmt.Errorf("the protocol must be %s or %s, got %.40q", ProtocolHTTP, ProtocolGRPC, protocol)
 	}
