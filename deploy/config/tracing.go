@@ -20,9 +20,9 @@ type Tracing struct {
 	// Endpoint is the collector's address, http or https, such as http://127.0.0.1:4318. It holds no secrets. Defaults to
 	// OTEL_EXPORTER_OTLP_ENDPOINT; without both nothing is exported, and the trace of a job is only carried through.
 	Endpoint string `yaml:"endpoint"`
-	// Protocol is http/protobuf or grpc. Defaults to OTEL_EXPORTER_OTLP_PROTOCOL, else http/protobuf.
+	// Protocol is how they are sent: http/protobuf or grpc. Defaults to OTEL_EXPORTER_OTLP_PROTOCOL, else http/protobuf.
 	Protocol string `yaml:"protocol"`
-	// Headers are sent with the spans, by their names, such as authorization.
+	// Headers are those that are sent with the spans, by their names, such as authorization. Defaults to none.
 	Headers map[string]TracingHeader `yaml:"headers"`
 	// SampleRatio is the share of the traces that begin at Forebay and are recorded, 0 to 1; of one that began elsewhere its
 	// sender has decided. Defaults to OTEL_TRACES_SAMPLER, else 1.
