@@ -130,8 +130,19 @@ func SetHeader(header http.Header, carried tasks.TraceContext) {
 	}
 }
 
-// Start begins a span. Attributes are best set behind Recording.
+// ofKind are the options of spans that have none but their kind: they are made once, as spans are begun many times a job.
+var ofKind = func() (made [trace.SpanKindConsumer + 1][]trace.SpanStartOption) {
+	for kind := range made {
+		made[kind] = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKind(kind))}
+	}
+	return made
+}()
+
+// Start begins a span. Attributes are best set behind Set.
 func Start(ctx context.Context, name string, kind trace.SpanKind, options ...trace.SpanStartOption) (context.Context, trace.Span) {
+	if len(options) == 0 {
+		return tracer.Start(ctx, name, ofKind[kind]...)
+	}
 	return tracer.Start(ctx, name, append(options, trace.WithSpanKind(kind))...)
 }
 
