@@ -74,6 +74,8 @@ type site struct {
 	more string
 	// redisMore is what else the configuration's section for Redis has.
 	redisMore string
+	// env is what the processes have in their environment beside the test's.
+	env []string
 }
 
 // redisSite is a Redis that was started for a test.
@@ -220,6 +222,9 @@ func (d *deployment) newProducer() *producer.Client {
 func (d *deployment) command(args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(d.t.Context(), d.binary, args...)
 	cmd.Dir = d.dir
+	if d.site.env != nil {
+		cmd.Env = append(os.Environ(), d.site.env...)
+	}
 	return cmd
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/forebay-queue/forebay/tasks"
@@ -18,6 +19,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/failpoint"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/tracing"
 )
 
 // A chunk of EnqueueMany is written in one pipeline.
@@ -60,7 +62,7 @@ func (c *Client) EnqueueMany(ctx context.Context, jobs iter.Seq[tasks.Job]) iter
 		first, goesOn := 0, true
 		var out []*chunk // being written, the oldest first
 		for list := range chunks(jobs) {
-			next := c.prepareChunk(list, first)
+			next := c.prepareChunk(ctx, list, first)
 			first += len(list)
 			var before *chunk
 			if len(out) > 0 {
@@ -107,7 +109,7 @@ func chunks(jobs iter.Seq[tasks.Job]) iter.Seq[[]tasks.Job] {
 // accept takes jobs in: record, index, task, in this order. Each step may be repeated, so that enqueueing a job again
 // mends whatever a crash has left between them.
 func (c *Client) accept(ctx context.Context, jobs []tasks.Job) ([]Receipt, []error) {
-	all := c.prepareChunk(jobs, 0)
+	all := c.prepareChunk(ctx, jobs, 0)
 	all.begin(ctx, c, nil)
 	<-all.written
 	return all.receipts, all.errs
@@ -117,6 +119,7 @@ func (c *Client) accept(ctx context.Context, jobs []tasks.Job) ([]Receipt, []err
 type chunk struct {
 	receipts []Receipt
 	errs     []error
+	spans    []trace.Span // of all jobs
 	prepared []jobstore.NewJob
 	places   []int         // of the prepared jobs, among all
 	created  chan struct{} // closed once their records stand
@@ -124,14 +127,18 @@ type chunk struct {
 }
 
 // prepareChunk prepares jobs, on all processors where there are many of them.
-func (c *Client) prepareChunk(jobs []tasks.Job, first int) *chunk {
-	all := &chunk{receipts: make([]Receipt, len(jobs)), errs: make([]error, len(jobs)), created: make(chan struct{}), written: make(chan struct{})}
+func (c *Client) prepareChunk(ctx context.Context, jobs []tasks.Job, first int) *chunk {
+	all := &chunk{receipts: make([]Receipt, len(jobs)), errs: make([]error, len(jobs)), spans: make([]trace.Span, len(jobs)), created: make(chan struct{}), written: make(chan struct{})}
 	ready := make([]jobstore.NewJob, len(jobs))
 	one := func(i int) {
 		all.receipts[i].Index, all.receipts[i].ID = first+i, jobs[i].ID
-		if ready[i], all.errs[i] = c.prepare(jobs[i]); all.errs[i] == nil {
-			all.receipts[i].ID = ready[i].Job.ID
+		job := jobs[i]
+		all.spans[i] = tracing.Enqueue(ctx, &job)
+		if ready[i], all.errs[i] = c.prepare(job); all.errs[i] != nil {
+			endSpan(all.spans[i], job, all.receipts[i], all.errs[i])
+			return
 		}
+		all.receipts[i].ID = ready[i].Job.ID
 	}
 	var group sync.WaitGroup
 	share := max(fewestPrepared, (len(jobs)+runtime.GOMAXPROCS(0)-1)/runtime.GOMAXPROCS(0))
@@ -177,10 +184,11 @@ func (all *chunk) begin(ctx context.Context, c *Client, before *chunk) {
 		for at, i := range all.places {
 			if err != nil {
 				all.errs[i] = unaccepted(all.receipts[i].ID, err)
-				continue
+			} else {
+				all.receipts[i].Created, all.receipts[i].Status = outcomes[at].created.Created, outcomes[at].created.Status
+				all.errs[i] = outcomes[at].err
 			}
-			all.receipts[i].Created, all.receipts[i].Status = outcomes[at].created.Created, outcomes[at].created.Status
-			all.errs[i] = outcomes[at].err
+			endSpan(all.spans[i], all.prepared[at].Job, all.receipts[i], all.errs[i])
 		}
 	}()
 }

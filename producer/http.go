@@ -16,6 +16,7 @@ import (
 
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/envelope"
+	"github.com/forebay-queue/forebay/tasks/tracing"
 )
 
 const (
@@ -114,6 +115,7 @@ func (c *HTTPClient) Enqueue(ctx context.Context, job tasks.Job) (Receipt, error
 		return receipt, err
 	}
 	var answer accepted
+	ctx = tracing.With(ctx, job.Trace)
 	if err := c.call(ctx, request{method: http.MethodPost, path: "/v1/jobs", body: body, repeat: true}, &answer); err != nil {
 		return receipt, enqueueError(job.ID, err)
 	}

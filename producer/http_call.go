@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/tracing"
 )
 
 const (
@@ -156,6 +157,7 @@ func (c *HTTPClient) once(ctx context.Context, r request, into any) error {
 	if c.key != "" {
 		sent.Header.Set("Authorization", "Bearer "+c.key)
 	}
+	tracing.SetHeader(sent.Header, tracing.Of(ctx))
 	answer, err := c.client.Do(sent)
 	if err != nil {
 		var from *url.Error

@@ -55,6 +55,9 @@ type Job struct {
 	// makes the batch sets it.
 	Member *Member `json:"-"`
 
+	// Trace is the trace that the job belongs to. It is carried beside the job, and no part of what it asks for.
+	Trace TraceContext `json:"-"`
+
 	// CreatedAt is when the job was accepted. It is set by the way in.
 	CreatedAt *time.Time `json:"created_at,omitempty"`
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"go.opentelemetry.io/otel/attribute"
 
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
@@ -18,6 +19,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks/failpoint"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
+	"github.com/forebay-queue/forebay/tasks/tracing"
 )
 
 const (
@@ -32,9 +34,19 @@ const (
 //
 // What is refused ends as a failed result, and its task in asynq's archive with the reason; where what is kept is sealed,
 // nowhere: neither of a refused nor of an adopted job does asynq go on showing the payload.
-func (w *Worker) adopt(ctx context.Context, task *asynq.Task) error {
+func (w *Worker) adopt(ctx context.Context, task *asynq.Task) (failed error) {
 	foreign := w.foreignTask(ctx, task)
 	job, err := foreign.job()
+	job.Trace = tracing.FromTask(task.Headers())
+	span := tracing.Enqueue(context.Background(), &job)
+	line := tracing.Line{Job: job.ID, Span: span.SpanContext()}
+	defer func() {
+		tracing.Set(span, func() []attribute.KeyValue { return tracing.Enqueued(job) })
+		if failed != nil {
+			tracing.Fail(span, "not_adopted")
+		}
+		span.End()
+	}()
 	var prepared catalog.Prepared
 	if err == nil {
 		current := w.plans.use()
@@ -45,8 +57,9 @@ func (w *Worker) adopt(ctx context.Context, task *asynq.Task) error {
 		return w.refuse(foreign, job, "invalid_job", err)
 	}
 	id := prepared.Job.ID
+	job, line.Job = prepared.Job, id
 	var created jobstore.Created
-	err = w.persist("adopt a job", id, func(ctx context.Context) (err error) {
+	err = w.persist("adopt a job", line, func(ctx context.Context) (err error) {
 		created, err = w.store.Create(ctx, jobstore.NewJob(prepared))
 		return err
 	})
@@ -70,7 +83,7 @@ func (w *Worker) adopt(ctx context.Context, task *asynq.Task) error {
 		return &returned{in: repeatUnknown, why: err.Error()}
 	}
 	failpoint.At("adopt.queued")
-	w.log.Info().Str("job", id).Str("task", printableID(foreign.id)).Str("queue", foreign.queue).Msg("a foreign task's job was adopted")
+	w.log.Info().EmbedObject(line).Str("task", printableID(foreign.id)).Str("queue", foreign.queue).Msg("a foreign task's job was adopted")
 	w.forget(foreign)
 	return nil
 }
@@ -83,7 +96,7 @@ func (w *Worker) enqueueAdopted(foreign foreignTask, job tasks.Job, created jobs
 		return err
 	}
 	enqueue := func() error {
-		return w.persist("enqueue an adopted job", job.ID, func(ctx context.Context) error {
+		return w.persist("enqueue an adopted job", tracing.Line{Job: job.ID}, func(ctx context.Context) error {
 			_, err := w.enqueuer.EnqueueContext(ctx, task, options...)
 			return err
 		})
@@ -108,7 +121,7 @@ func (w *Worker) enqueueAdopted(foreign foreignTask, job tasks.Job, created jobs
 			}
 		}
 		if err != nil {
-			w.log.Warn().Err(err).Str("job", job.ID).Msg("an adopted job has no task yet; a scheduler enqueues it within two minutes")
+			w.log.Warn().Err(err).EmbedObject(tracing.Line{Job: job.ID}).Msg("an adopted job has no task yet; a scheduler enqueues it within two minutes")
 		}
 	})
 	return nil
@@ -132,7 +145,7 @@ func (w *Worker) refuse(foreign foreignTask, job tasks.Job, code string, cause e
 		}
 		known.ID = id
 		var written bool
-		err := w.persist("refuse a foreign task", id, func(ctx context.Context) (err error) {
+		err := w.persist("refuse a foreign task", tracing.Line{Job: id}, func(ctx context.Context) (err error) {
 			written, err = w.store.Refuse(ctx, jobstore.Refusal{
 				What: "task " + printableID(foreign.id) + " of " + foreign.queue, Job: known,
 				Failure: tasks.Failure{

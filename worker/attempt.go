@@ -58,7 +58,7 @@ func (d *delivery) attempt(ctx context.Context, call call) (*made, *gate.Admissi
 	key, err := d.plan.key(endpoint)
 	if err != nil {
 		// It says nothing of the endpoint: no other worker is to be kept from it.
-		d.worker.log.Error().Err(err).Str("job", d.job.ID).Str("endpoint", endpoint.Name).Dur("wait", keyWait).
+		d.worker.log.Error().Err(err).EmbedObject(d).Str("endpoint", endpoint.Name).Dur("wait", keyWait).
 			Msg("the endpoint's key cannot be read here; the job tries others, or waits")
 		result.outcome = policy.Outcome{Class: tasks.ClassDeferred, Code: codeKeyMissing, Message: err.Error()}
 		result.cooldown = keyWait
@@ -132,9 +132,12 @@ func (d *delivery) call(ctx context.Context, result *made, key string) {
 	endpoint, model := result.endpoint, d.plan.catalog.Models[result.route.Model]
 	callCtx, cancel := context.WithTimeoutCause(ctx, endpoint.Timeout, policy.ErrCallTimeout)
 	defer cancel()
+	upstream := d.plan.catalog.UpstreamName(endpoint, model.Name)
+	span := d.beginCall(ctx, result, upstream)
+	defer span.End()
 	answer := d.plan.lines[endpoint.Name].Do(callCtx, provider.Call{
-		Kind: d.job.Kind, Model: d.plan.catalog.UpstreamName(endpoint, model.Name), MaxTokensField: model.MaxTokensField,
-		Body: d.job.Request, Key: key, RequestID: d.job.ID,
+		Kind: d.job.Kind, Model: upstream, MaxTokensField: model.MaxTokensField,
+		Body: d.job.Request, Key: key, RequestID: d.job.ID, Trace: d.upstreamTrace(span),
 	})
 	outcome := policy.Classify(d.job.Kind, answer)
 	outcome.Message, outcome.Detail = provider.Redact(outcome.Message, key), provider.Redact(outcome.Detail, key)
@@ -147,6 +150,7 @@ func (d *delivery) call(ctx context.Context, result *made, key string) {
 	result.outcome, result.body, result.called = outcome, answer.Body, true
 	result.ledger.LatencyMS, result.ledger.HTTPStatus = answer.Latency.Milliseconds(), answer.Status
 	result.report.Latency = answer.Latency
+	d.endCall(span, result)
 }
 
 // end completes the ledger's attempt and the report to the gate from the outcome.
@@ -195,7 +199,7 @@ func (d *delivery) settle(result *made) error {
 		return d.report(result.report) // refused before its intent was written
 	}
 	d.attempts = append(d.attempts, result.ledger)
-	return d.worker.persist("write the end of an attempt to the ledger", d.job.ID, func(ctx context.Context) error {
+	return d.worker.persist("write the end of an attempt to the ledger", d, func(ctx context.Context) error {
 		ended, err := d.worker.store.EndOn(ctx, d.worker.pipe, d.job.ID, result.ledger)
 		if err != nil {
 			return err
@@ -209,7 +213,7 @@ func (d *delivery) settle(result *made) error {
 
 // report tells the gate of an attempt that the ledger does not know.
 func (d *delivery) report(outcome gate.Outcome) error {
-	return d.worker.persist("report to the gate", d.job.ID, func(ctx context.Context) error {
+	return d.worker.persist("report to the gate", d, func(ctx context.Context) error {
 		change, err := d.plan.gate.Settle(ctx, outcome)
 		if err == nil {
 			d.followTransition(outcome, change)

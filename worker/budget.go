@@ -166,7 +166,7 @@ func numbered(delivery string, n int) string { return delivery + "." + strconv.I
 func (d *delivery) giveHoldBack() {
 	if d.hold != nil {
 		if _, err := d.plan.budget.Settle(gate.Settlement{Hold: *d.hold}); err != nil {
-			d.worker.log.Debug().Err(err).Str("job", d.job.ID).Msg("a hold expires by itself")
+			d.worker.log.Debug().Err(err).EmbedObject(d).Msg("a hold expires by itself")
 		}
 		d.hold = nil
 	}

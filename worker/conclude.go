@@ -11,6 +11,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
+	"github.com/forebay-queue/forebay/tasks/tracing"
 )
 
 // close writes the delivery's conclusion and says to asynq what becomes of the task.
@@ -28,6 +29,8 @@ func (d *delivery) close(end conclusion) error {
 // that follows a commit may be done twice.
 func (d *delivery) commit(end conclusion) error {
 	result := d.result(end)
+	span := d.beginCommit(end, result)
+	defer span.End()
 	commit := jobstore.Commit{
 		ID: d.job.ID, Run: d.record.Run, Delivery: d.id, Status: end.ended, Result: result,
 		Retention: time.Duration(d.job.Retention), Record: d.record,
@@ -37,7 +40,7 @@ func (d *delivery) commit(end conclusion) error {
 		commit.Response, commit.Attempt = end.answer.body, &end.answer.ledger
 	}
 	var committed jobstore.Committed
-	err := d.worker.persist("commit the job's result", d.job.ID, func(ctx context.Context) (err error) {
+	err := d.worker.persist("commit the job's result", d, func(ctx context.Context) (err error) {
 		committed, err = d.send(ctx, commit, end.answer)
 		return err
 	})
@@ -45,9 +48,10 @@ func (d *delivery) commit(end conclusion) error {
 	case errors.Is(err, jobstore.ErrNotFound):
 		return nil // the record was discarded meanwhile
 	case err != nil:
+		tracing.Fail(span, string(tasks.ClassInternal))
 		return &returned{in: repeatUnknown, why: err.Error(), fails: true}
 	case !committed.Committed:
-		d.worker.log.Info().Str("job", d.job.ID).Str("status", string(committed.Status)).
+		d.worker.log.Info().EmbedObject(d).Str("status", string(committed.Status)).
 			Msg("the job had ended before; its result stands")
 		return nil
 	}
@@ -118,7 +122,7 @@ func (d *delivery) handBack(end conclusion) error {
 	if end.spends {
 		back.Status = tasks.StatusRetrying
 	}
-	err := d.worker.persist("give the job back", d.job.ID, func(ctx context.Context) error {
+	err := d.worker.persist("give the job back", d, func(ctx context.Context) error {
 		_, err := d.worker.store.GiveBack(ctx, d.job.ID, d.record.Run, d.id, back)
 		return err
 	})
@@ -129,6 +133,7 @@ func (d *delivery) handBack(end conclusion) error {
 		errors.Is(err, jobstore.ErrSuperseded):
 		return nil
 	}
+	d.noteBack(end)
 	d.worker.logBack(d, end)
 	d.countBack(end)
 	why := "waits: " + end.waiting.Reason
@@ -144,7 +149,7 @@ func (w *Worker) logEnd(d *delivery, end conclusion, result tasks.Result) {
 	if end.ended == tasks.StatusFailed {
 		event = w.log.Error().Err(end.failure)
 	}
-	event.Str("job", d.job.ID).Str("status", string(end.ended)).Str("model", result.Model).Str("endpoint", result.Endpoint).
+	event.EmbedObject(d).Str("status", string(end.ended)).Str("model", result.Model).Str("endpoint", result.Endpoint).
 		Float64("cost_usd", result.CostUSD).Msg("job ended")
 }
 
@@ -156,5 +161,5 @@ func (w *Worker) logBack(d *delivery, end conclusion) {
 	case end.waiting.Reason == reasonPaused:
 		event = w.log.Debug() // somebody wanted it so, and it comes again and again
 	}
-	event.Str("job", d.job.ID).Str("reason", end.waiting.Reason).Dur("wait", end.wait).Msg("job goes back into the queue")
+	event.EmbedObject(d).Str("reason", end.waiting.Reason).Dur("wait", end.wait).Msg("job goes back into the queue")
 }

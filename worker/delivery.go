@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/hibiken/asynq"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
@@ -56,6 +57,8 @@ type delivery struct {
 	estimates map[string]catalog.Estimate
 	// stop ends the delivery's context with a cause of package policy.
 	stop context.CancelCauseFunc
+	// span is the delivery's; nil until its record was read.
+	span trace.Span
 }
 
 // returned is the error with which a delivery goes back to asynq: deliver again after In.
@@ -84,6 +87,7 @@ func (w *Worker) ProcessTask(asynqs context.Context, task *asynq.Task) error {
 		w.log.Error().Err(err).Str("type", task.Type()).Msg("a task that is none of Forebay's was taken out of the queue")
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
+	began := time.Now()
 	d := &delivery{worker: w, plan: w.plans.use(), id: uuid.NewString(), jobID: id}
 	defer w.plans.leave(d.plan)
 	ctx, stop := context.WithCancelCause(w.alive)
@@ -107,6 +111,8 @@ func (w *Worker) ProcessTask(asynqs context.Context, task *asynq.Task) error {
 	}
 	d.job = d.record.Job
 	d.observeLatency()
+	ctx = d.beginSpan(ctx, task, began)
+	defer d.span.End()
 	return d.close(d.safely(func() conclusion { return d.work(ctx) }))
 }
 
@@ -123,7 +129,7 @@ func (d *delivery) observeLatency() {
 
 // handOver tells once more what a job's end sets off: whoever ended it may have died before.
 func (d *delivery) handOver() error {
-	err := d.worker.persist("tell the batch of the job's end", d.jobID, func(ctx context.Context) error {
+	err := d.worker.persist("tell the batch of the job's end", d, func(ctx context.Context) error {
 		return d.worker.store.Report(ctx, d.record)
 	})
 	if err != nil {
@@ -206,8 +212,9 @@ func (d *delivery) reportOrphans(open []tasks.Attempt) {
 			Token: numbered(attempt.Delivery, attempt.Ask),
 		}
 		if err := d.report(call.Outcome(gate.Ignore)); err != nil {
-			d.worker.log.Debug().Err(err).Str("job", d.job.ID).Msg("a permit expires by itself")
+			d.worker.log.Debug().Err(err).EmbedObject(d).Msg("a permit expires by itself")
 		}
+		d.noteOrphan(attempt)
 	}
 }
 
@@ -239,11 +246,11 @@ func (d *delivery) interrupted(ctx context.Context, err error) *conclusion {
 		return d.cutOff(ctx)
 	case outage(err):
 		// No call was made: that Redis is away costs the job nothing, not even one that may not be repeated.
-		d.worker.log.Warn().Err(err).Str("job", d.job.ID).Msg("Redis is away; the job goes back")
+		d.worker.log.Warn().Err(err).EmbedObject(d).Msg("Redis is away; the job goes back")
 		now := time.Now().UTC()
 		return &conclusion{wait: redisAwayWait, waiting: tasks.Waiting{Reason: reasonRedisAway, Since: now, Until: now.Add(redisAwayWait)}}
 	}
-	d.worker.log.Error().Err(err).Str("job", d.job.ID).Msg("delivery failed")
+	d.worker.log.Error().Err(err).EmbedObject(d).Msg("delivery failed")
 	end := d.failedDelivery(&tasks.Failure{
 		Class: tasks.ClassInternal, Code: "redis_failed",
 		Message: "Redis refused the worker: " + err.Error(), Hint: "check Redis; the job is repeated by itself",
@@ -289,7 +296,7 @@ func expired(job tasks.Job) *tasks.Failure {
 func (d *delivery) safely(work func() conclusion) (end conclusion) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			d.worker.logPanic(d.job.ID, cause)
+			d.worker.logPanic(d, cause)
 			end = d.failedDelivery(&tasks.Failure{
 				Class: tasks.ClassInternal, Code: "panic", Message: "the worker met a fault of its own",
 				Hint: "see the worker's log, which holds the stack",

@@ -71,7 +71,7 @@ func (w *Worker) processHealthProbe(task *asynq.Task) error {
 			defer stop(nil)
 			defer func() {
 				if cause := recover(); cause != nil {
-					w.logPanic(d.jobID, cause)
+					w.logPanic(d, cause)
 				}
 			}()
 			d.makeHealthProbe(ctx, probe, endpoint)

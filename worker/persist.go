@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
 
 	"github.com/forebay-queue/forebay/tasks/gate"
 )
@@ -19,7 +20,7 @@ const (
 )
 
 // persist writes what must not be lost: while Redis is away it tries again, for as long as the process may live.
-func (w *Worker) persist(what, job string, write func(context.Context) error) error {
+func (w *Worker) persist(what string, of zerolog.LogObjectMarshaler, write func(context.Context) error) error {
 	wait := firstRewrite
 	for try := 1; ; try++ {
 		err := write(w.writable)
@@ -27,10 +28,10 @@ func (w *Worker) persist(what, job string, write func(context.Context) error) er
 			return err
 		}
 		if try == 1 {
-			w.log.Warn().Err(err).Str("job", job).Msg("Redis is away or takes no writes; the worker keeps trying to " + what)
+			w.log.Warn().Err(err).EmbedObject(of).Msg("Redis is away or takes no writes; the worker keeps trying to " + what)
 		}
 		if !pause(w.writable, wait) {
-			w.log.Error().Err(err).Str("job", job).Msg("the worker stopped before it could " + what)
+			w.log.Error().Err(err).EmbedObject(of).Msg("the worker stopped before it could " + what)
 			return err
 		}
 		wait = min(2*wait, slowestRewrite)
@@ -97,6 +98,6 @@ func (d *delivery) followTransition(outcome gate.Outcome, change gate.Transition
 	}
 }
 
-func (w *Worker) logPanic(job string, cause any) {
-	w.log.Error().Str("job", job).Interface("panic", cause).Bytes("stack", debug.Stack()).Msg("a delivery panicked")
+func (w *Worker) logPanic(of zerolog.LogObjectMarshaler, cause any) {
+	w.log.Error().EmbedObject(of).Interface("panic", cause).Bytes("stack", debug.Stack()).Msg("a delivery panicked")
 }

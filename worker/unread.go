@@ -19,14 +19,14 @@ const (
 // giveBackUnread leaves a job to a later delivery whose record this worker cannot open. It costs the job nothing and ends
 // it never: whoever has the key can still do it.
 func (d *delivery) giveBackUnread(cause error) error {
-	d.worker.log.Error().Err(cause).Str("job", d.jobID).Dur("wait", unreadableWait).
+	d.worker.log.Error().Err(cause).EmbedObject(d).Dur("wait", unreadableWait).
 		Msg("a job's record cannot be opened; it goes back until its key is there")
 	back := &returned{in: unreadableWait, why: cause.Error()}
 	if d.record.Status.Ended() {
 		return back // what its end sets off is told once it can be read
 	}
 	now := time.Now().UTC()
-	err := d.worker.persist("give the job back", d.jobID, func(ctx context.Context) error {
+	err := d.worker.persist("give the job back", d, func(ctx context.Context) error {
 		_, err := d.worker.store.GiveBack(ctx, d.jobID, d.record.Run, d.id, jobstore.GiveBack{
 			Status:  tasks.StatusQueued,
 			Waiting: &tasks.Waiting{Reason: reasonUnreadable, Since: now, Until: now.Add(unreadableWait)},

@@ -155,6 +155,7 @@ type shown struct {
 // show says in the job's record what the delivery waits for on its slot. A short wait is not worth a round trip; several
 // in a row are a long one. The beginning of the call takes the word away.
 func (d *delivery) show(ctx context.Context, waiting tasks.Waiting) {
+	d.noteWait(waiting)
 	if d.shown.since.IsZero() {
 		d.shown = shown{waiting.Since, waiting.Since}
 	}
@@ -164,7 +165,7 @@ func (d *delivery) show(ctx context.Context, waiting tasks.Waiting) {
 	waiting.Since = d.shown.since
 	if err := d.worker.store.SitOut(ctx, d.job.ID, d.record.Run, d.id, waiting); err != nil {
 		// Where the job is no longer this delivery's, its next step says so as well.
-		d.worker.log.Debug().Err(err).Str("job", d.job.ID).Msg("the job waits, and its record does not say for what")
+		d.worker.log.Debug().Err(err).EmbedObject(d).Msg("the job waits, and its record does not say for what")
 		return
 	}
 	d.shown.until = waiting.Until
@@ -208,7 +209,7 @@ func (d *delivery) returnIn(ctx context.Context, end conclusion) time.Duration {
 	}
 	in, err := d.plan.gate.Ticket(ctx, *end.refused)
 	if err != nil {
-		d.worker.log.Warn().Err(err).Str("job", d.job.ID).Msg("the job comes back without a ticket")
+		d.worker.log.Warn().Err(err).EmbedObject(d).Msg("the job comes back without a ticket")
 		return end.wait
 	}
 	return in

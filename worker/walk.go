@@ -182,6 +182,7 @@ func (w *walk) tryEndpoint(
 		case refused != nil:
 			w.asked++
 			w.refused = append(w.refused, refusal{route, *refused})
+			w.noteRefusal(*refused)
 			if refused.Reason.Limited() {
 				return policy.Limited, nil
 			}
@@ -256,7 +257,7 @@ func (w *walk) conclude() conclusion {
 	if w.record.Deliveries < strangeDeliveries {
 		// The way in knew a route. While a configuration is rolled out, another worker may know it already.
 		now := time.Now().UTC()
-		w.worker.log.Warn().Str("job", w.job.ID).Dur("wait", strangeWait).
+		w.worker.log.Warn().EmbedObject(w.delivery).Dur("wait", strangeWait).
 			Msg("no endpoint of this worker's configuration serves any of the job's models; it goes back, as another worker may know better")
 		return conclusion{wait: strangeWait, waiting: tasks.Waiting{Reason: reasonNoRoute, Since: now, Until: now.Add(strangeWait)}}
 	}

@@ -11,12 +11,14 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/hibiken/asynq"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/envelope"
 	"github.com/forebay-queue/forebay/tasks/failpoint"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/seal"
+	"github.com/forebay-queue/forebay/tasks/tracing"
 	"github.com/forebay-queue/forebay/tasks/webhooks"
 	"github.com/forebay-queue/forebay/worker/internal/hooks"
 )
@@ -48,6 +50,8 @@ type hookDelivery struct {
 	limits webhooks.Limits
 	// admission is the permit that the delivery holds.
 	admission webhooks.Admission
+	// span is that of its attempt; nil until one is made.
+	span trace.Span
 }
 
 // webhookLimits are what attempts are held to.
@@ -73,7 +77,7 @@ func (w *Worker) processWebhook(task *asynq.Task) (err error) {
 	defer w.running.remove(running)
 	defer func() {
 		if cause := recover(); cause != nil {
-			w.logPanic(id, cause)
+			w.logPanic(tracing.Line{Webhook: id}, cause)
 			err = &returned{in: repeatUnknown, why: "the worker met a fault of its own", fails: true}
 		}
 	}()
@@ -84,7 +88,7 @@ func (w *Worker) processWebhook(task *asynq.Task) (err error) {
 	unread := errors.Is(err, seal.ErrUnreadable)
 	switch {
 	case errors.Is(err, webhooks.ErrNotFound):
-		w.log.Warn().Str("webhook", id).Msg("a task without a webhook's record was taken out of the queue")
+		w.log.Warn().EmbedObject(tracing.Line{Webhook: id}).Msg("a task without a webhook's record was taken out of the queue")
 		return fmt.Errorf("webhook %s has no record: %w", id, asynq.SkipRetry)
 	case err != nil && !unread:
 		return d.failed(err)
@@ -100,7 +104,7 @@ func (w *Worker) processWebhook(task *asynq.Task) (err error) {
 
 // unread leaves a webhook to a later delivery whose record, or whose job's, this worker has not the key of: another one may.
 func (d *hookDelivery) unread(ctx context.Context, cause error) error {
-	d.worker.log.Error().Err(cause).Str("webhook", d.record.ID).Dur("wait", unreadableWait).
+	d.worker.log.Error().Err(cause).EmbedObject(d).Dur("wait", unreadableWait).
 		Msg("a webhook cannot be opened; it goes back until its key is there")
 	return d.wait(ctx, reasonUnreadable, unreadableWait)
 }
@@ -124,7 +128,7 @@ func (d *hookDelivery) work(ctx context.Context) error {
 	}
 	keys, err := d.plan.catalog.WebhookKeys(r.Tenant, r.To.Secret)
 	if err != nil {
-		d.worker.log.Error().Err(err).Str("webhook", r.ID).Msg("a webhook cannot be signed; it waits for its secret")
+		d.worker.log.Error().Err(err).EmbedObject(d).Msg("a webhook cannot be signed; it waits for its secret")
 		return d.wait(ctx, "secret_missing", unsignedWait)
 	}
 	return d.admit(ctx, keys)
@@ -227,12 +231,18 @@ func (d *hookDelivery) attempt(ctx context.Context, keys []string) error {
 	}
 	failpoint.At("webhook.begun")
 	began := time.Now()
-	answer, err := d.plan.sender.Send(ctx, hooks.Message{ID: r.ID, URL: r.To.URL, Headers: r.To.Headers, Body: body, Keys: keys})
+	span := d.beginSpan(ctx)
+	defer span.End()
+	answer, err := d.plan.sender.Send(ctx, hooks.Message{
+		ID: r.ID, URL: r.To.URL, Headers: r.To.Headers, Body: body, Keys: keys, Trace: tracing.OfSpan(span),
+	})
 	if err != nil {
+		tracing.Fail(span, string(tasks.ClassInternal))
 		return d.failed(err) // the attempt stays open, and counts
 	}
 	failpoint.At("webhook.sent")
 	class := hooks.Classify(ctx, answer)
+	endWebhookSpan(span, class, answer)
 	attempt := webhooks.Attempt{
 		Number: r.Attempts, At: began, Status: answer.Status, Latency: answer.Latency, Answer: answer.Text,
 	}
@@ -251,7 +261,7 @@ func (d *hookDelivery) settle(attempt webhooks.Attempt, next webhooks.Next) erro
 		next.Wait = wholeSecond(next.Wait)
 	}
 	var state webhooks.State
-	err := w.persist("settle the webhook", r.ID, func(ctx context.Context) (err error) {
+	err := w.persist("settle the webhook", d, func(ctx context.Context) (err error) {
 		state, err = w.store.Webhooks().Settle(ctx, r, d.admission, attempt, next, d.limits)
 		return err
 	})
@@ -266,7 +276,7 @@ func (d *hookDelivery) settle(attempt webhooks.Attempt, next webhooks.Next) erro
 	if attempt.Error != "" {
 		event = w.log.Info()
 	}
-	event.Str("webhook", r.ID).Str("event", r.Event).Str("host", webhooks.Host(r.To.URL)).Int("attempt", attempt.Number).
+	event.EmbedObject(d).Str("event", r.Event).Str("host", webhooks.Host(r.To.URL)).Int("attempt", attempt.Number).
 		Int("status", attempt.Status).Str("error", attempt.Error).Dur("latency", attempt.Latency).Str("state", string(state)).
 		Msg("webhook attempted")
 	if state.Ended() {
@@ -279,9 +289,9 @@ func (d *hookDelivery) settle(attempt webhooks.Attempt, next webhooks.Next) erro
 // not be kept for it any more.
 func (d *hookDelivery) handOver(ctx context.Context) error {
 	w, r := d.worker, d.record
-	err := w.persist("list the webhook", r.ID, func(context.Context) error { return w.store.Webhooks().Index(ctx, r) })
+	err := w.persist("list the webhook", d, func(context.Context) error { return w.store.Webhooks().Index(ctx, r) })
 	if err == nil && r.Job != "" && r.State != webhooks.Dead {
-		err = w.persist("tell the job of its webhook", r.ID, func(context.Context) error {
+		err = w.persist("tell the job of its webhook", d, func(context.Context) error {
 			return w.store.WebhookTold(ctx, r.Job, r.Run, r.Keep)
 		})
 	}
@@ -300,7 +310,7 @@ func (d *hookDelivery) die(ctx context.Context, reason string) error {
 	case err != nil:
 		return d.failed(err)
 	}
-	d.worker.log.Warn().Str("webhook", d.record.ID).Str("event", d.record.Event).Str("host", webhooks.Host(d.record.To.URL)).
+	d.worker.log.Warn().EmbedObject(d).Str("event", d.record.Event).Str("host", webhooks.Host(d.record.To.URL)).
 		Str("reason", reason).Msg("webhook given up")
 	return nil
 }
@@ -322,11 +332,7 @@ func (d *hookDelivery) failed(err error) error {
 		if outage(err) {
 			event = w.log.Warn()
 		}
-		id := ""
-		if d.record != nil {
-			id = d.record.ID
-		}
-		event.Err(err).Str("webhook", id).Msg("the delivery of a webhook failed; it is repeated")
+		event.Err(err).EmbedObject(d).Msg("the delivery of a webhook failed; it is repeated")
 	}
 	return &returned{in: repeatUnknown, why: err.Error(), fails: true}
 }
@@ -336,7 +342,7 @@ func (d *hookDelivery) release() {
 	ctx, cancel := context.WithTimeout(d.worker.writable, reportTimeout)
 	defer cancel()
 	if err := d.worker.store.Webhooks().Release(ctx, d.record, d.admission, d.limits); err != nil {
-		d.worker.log.Debug().Err(err).Str("webhook", d.record.ID).Msg("a permit expires by itself")
+		d.worker.log.Debug().Err(err).EmbedObject(d).Msg("a permit expires by itself")
 	}
 }
 

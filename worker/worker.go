@@ -75,6 +75,11 @@ type Config struct {
 	Version string
 	// Member is this process in the fleet; the Worker says for it that it lives. Defaults to one of a worker's.
 	Member *fleet.Member
+	// TraceContent puts prompts and answers into the spans of calls. Defaults to none: nothing of them leaves the
+	// deployment's Redis and its providers.
+	TraceContent bool
+	// TraceUpstream sends the trace's context to the providers, too.
+	TraceUpstream bool
 	// Log takes the Worker's lines. The zero value discards them.
 	Log zerolog.Logger
 }

@@ -185,7 +185,7 @@ func (s *batchSite) run(cmd *cobra.Command, in batchio.Config, style batchio.Sty
 	watching, stop := context.WithCancel(cmd.Context())
 	defer stop()
 	s.watch(watching, func() int { return display.last().Ended() })
-	report, err := filerun.Run(cmd.Context(), filerun.Config{
+	report, err := filerun.Run(tracedByCaller(cmd.Context()), filerun.Config{
 		Client: s.client, Catalog: s.catalog, Journal: journal, Input: in, Out: flags.out, Errors: flags.out + errorsSuffix, Style: style,
 		Tenant: flags.tenant, MaxCostUSD: flags.maxCost, RetryFailed: flags.retryFailed, Watch: display.show,
 		Webhooks: webhooks,

@@ -123,6 +123,12 @@ func runDev(cmd *cobra.Command, listen, data string) (err error) {
 			return readStatus(ctx, deployment{client: s.Redis, redis: cmp.Or(d.redis, s.RedisURL), prefix: file.Redis.Prefix, catalog: s.Client.Catalog()})
 		},
 	}
+	settings.TraceContent, settings.TraceUpstream = file.Tracing.Content == config.On, file.Tracing.Upstream == config.On
+	flush, err := exportTraces(cmd.Context(), file, "dev", log)
+	if err != nil {
+		return err
+	}
+	defer flush()
 	if settings.Sealer, err = sealerOf(file); err != nil {
 		return err
 	}

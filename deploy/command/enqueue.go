@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -47,6 +48,8 @@ job as JSON (--job), of which the other flags then replace fields. Every FILE ma
 
 A job that was handed in before under the same --id, asking for the same, is not done twice. When it has ended, it is
 said how, and nothing is waited for.
+
+The job goes on in the trace that the environment variables TRACEPARENT and TRACESTATE hold.
 
 The exit status is 0 when the job was accepted or has succeeded already, with --wait when it succeeded, and else 1.`,
 		Example: `  forebay enqueue --type fast_summary --file doc.txt --wait
@@ -115,12 +118,17 @@ func runEnqueue(cmd *cobra.Command, flags enqueueFlags) error {
 	if err != nil {
 		return err
 	}
+	flush, err := exportTraces(cmd.Context(), s.file, "enqueue", newLog(cmd, s.file.Log).Level(zerolog.WarnLevel))
+	if err != nil {
+		return err
+	}
+	defer flush()
 	jobs, err := openJobs(cmd, s)
 	if err != nil {
 		return err
 	}
 	defer jobs.close()
-	receipt, err := jobs.Enqueue(cmd.Context(), job)
+	receipt, err := jobs.Enqueue(tracedByCaller(cmd.Context()), job)
 	if err != nil {
 		return err
 	}

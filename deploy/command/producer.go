@@ -96,6 +96,11 @@ func runProducer(cmd *cobra.Command, s *settings, listen string, inboxOn bool) e
 	if err != nil {
 		return err
 	}
+	flush, err := exportTraces(cmd.Context(), s.file, "producer", log)
+	if err != nil {
+		return err
+	}
+	defer flush()
 	probed, err := s.listenOps(cmd, log)
 	if err != nil {
 		return err

@@ -57,6 +57,11 @@ func runScheduler(cmd *cobra.Command, s *settings) error {
 	if err != nil {
 		return err
 	}
+	flush, err := exportTraces(cmd.Context(), s.file, "scheduler", log)
+	if err != nil {
+		return err
+	}
+	defer flush()
 	listener, err := s.listenOps(cmd, log)
 	if err != nil {
 		return err

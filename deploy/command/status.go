@@ -37,18 +37,6 @@ type statusReply struct {
 	// Tiers are what serves each tier, and Spend what today's calls cost, absent as the endpoints are.
 	Tiers []tierStatus `json:"tiers,omitempty"`
 	Spend *spendStatus `json:"spend,omitempty"`
-	// Alerts are those that fire; absent where nobody judges them.
-	Alerts []alertStatus `json:"alerts,omitempty"`
-}
-
-// alertStatus is an alert that fires.
-type alertStatus struct {
-	Name string `json:"name"`
-	// Subject is what it is about, such as an endpoint; empty for the whole deployment.
-	Subject  string    `json:"subject,omitempty"`
-	Severity string    `json:"severity"`
-	Since    time.Time `json:"since"`
-	Summary  string    `json:"summary"`
 }
 
 func newStatusCommand() *cobra.Command {

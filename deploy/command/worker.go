@@ -62,6 +62,11 @@ func runWorker(cmd *cobra.Command, s *settings, slots int) error {
 	if err != nil {
 		return err
 	}
+	flush, err := exportTraces(cmd.Context(), s.file, "worker", log)
+	if err != nil {
+		return err
+	}
+	defer flush()
 	listener, err := s.listenOps(cmd, log)
 	if err != nil {
 		return err
@@ -77,7 +82,7 @@ func runWorker(cmd *cobra.Command, s *settings, slots int) error {
 	w, err := worker.New(worker.Config{
 		Redis: client, Prefix: s.prefix, Sealer: sealer, Catalog: &s.file.Catalog, Slots: slots,
 		Shards: s.shards(), DrainTimeout: s.file.Worker.DrainTimeout, Version: buildVersion().Version, Registerer: registry, Log: log,
-		Member: member,
+		Member: member, TraceContent: s.file.Tracing.Content == config.On, TraceUpstream: s.file.Tracing.Upstream == config.On,
 	})
 	if err != nil {
 		return err

@@ -31,6 +31,9 @@ type File struct {
 	// Encryption is that of requests and results at rest.
 	Encryption Encryption `yaml:"encryption"`
 
+	// Tracing is where the spans of jobs are sent.
+	Tracing Tracing `yaml:"tracing"`
+
 	Log    Log    `yaml:"log"`
 	Health Health `yaml:"health"`
 	// Tenants limit what single tenants may ask over HTTP, by their names. Who is not named has no limits of its own.

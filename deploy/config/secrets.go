@@ -11,9 +11,9 @@ import (
 )
 
 // Check looks for the secrets that the file names, as `forebay config check` does: the API key of every account that
-// is used with one, those that webhooks are signed with, those of the channels of alerts, Redis' URL and password, and the keys of the encryption. It calls
-// nobody. It returns what is missing, a placeholder or of the
-// wrong shape, in the order of the file; never any part of a secret.
+// is used with one, those that webhooks are signed with, those of the channels of alerts, Redis' URL and password, the keys
+// of the encryption, and the headers of the traces. It calls nobody. It returns what is missing, a placeholder or of the wrong
+// shape, in the order of the file; never any part of a secret.
 func Check(file *File) []Problem {
 	var problems []Problem
 	for _, name := range slices.Sorted(maps.Keys(file.Catalog.Accounts)) {
@@ -42,6 +42,9 @@ func Check(file *File) []Problem {
 		problems = append(problems, file.problems(err)...)
 	}
 	if _, err := file.Sealer(); err != nil {
+		problems = append(problems, file.problems(err)...)
+	}
+	if _, err := file.Exporter(); err != nil {
 		problems = append(problems, file.problems(err)...)
 	}
 	if len(problems) == 0 {

@@ -32,6 +32,8 @@ var allowed = map[string]string{
 	"files.max_bytes":           "1 to 10737418240",
 	"batches.enabled":           "on or off",
 	"batches.at_once":           "1 to 64",
+	"tracing.content":           "on or off",
+	"tracing.upstream":          "on or off",
 	"log.level":                 "debug, info, warn or error",
 	"log.format":                "auto, console or json",
 	"alerts.enabled":            "on or off",
@@ -76,7 +78,12 @@ var allowed = map[string]string{
 }
 
 // unset is what the fields may hold that have no default, and of which one that is written out as nothing is out of it.
-var unset = map[string]string{"accounts.*.plan": "free, basic, pro or enterprise"}
+var unset = map[string]string{
+	"accounts.*.plan":      "free, basic, pro or enterprise",
+	"tracing.endpoint":     "the address of a collector, such as http://127.0.0.1:4318",
+	"tracing.protocol":     "http/protobuf or grpc",
+	"tracing.service_name": "1 to 64 characters",
+}
 
 // zeros finds the paths of what is written out as 0, 0s or "". It is asked before the defaults are filled in.
 func (f *File) zeros() [][]string {

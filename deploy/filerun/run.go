@@ -13,6 +13,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/batches"
 	"github.com/forebay-queue/forebay/tasks/catalog"
+	"github.com/forebay-queue/forebay/tasks/tracing"
 )
 
 // lookEvery is how often it is looked which members have ended.
@@ -272,7 +273,7 @@ func (r *run) openBatch(ctx context.Context, at int32) error {
 		if _, err := store.Create(ctx, batches.Batch{
 			ID: id, Tenant: r.config.Tenant, Name: r.config.Input.Path, Kind: batches.KindRun,
 			Deadline: time.Now().Add(r.config.Catalog.Defaults.MaxAge), Retention: r.config.Catalog.Defaults.Retention,
-			Webhooks: r.config.Webhooks,
+			Webhooks: r.config.Webhooks, Trace: tracing.Of(ctx),
 		}); err != nil {
 			return err
 		}

@@ -81,6 +81,8 @@ type Config struct {
 	// HealthInterval is the time from one health probe of an endpoint to the next, at least 1s;
 	// scheduler.NoHealthProbes turns them off. Defaults to 60s.
 	HealthInterval time.Duration
+	// TraceContent and TraceUpstream are those of worker.Config.
+	TraceContent, TraceUpstream bool
 	// Listen is the address of the HTTP interface, and of asynq's console at /monitor. On loopback nobody is asked for a key
 	// while there is none; other addresses need one to start with. ListenOff turns it off. Defaults to 127.0.0.1:0, a free
 	// port.
@@ -312,6 +314,7 @@ func (s *Sandbox) startWorkers(ctx context.Context) error {
 		w, err := worker.New(worker.Config{
 			Redis: s.Redis, Prefix: s.config.Prefix, Sealer: s.config.Sealer, Catalog: s.Catalog, Slots: s.config.Slots,
 			Shards: s.config.Shards, DrainTimeout: s.config.DrainTimeout, Version: s.config.Version, Member: member, Log: s.config.Log, Registerer: s.registerer(),
+			TraceContent: s.config.TraceContent, TraceUpstream: s.config.TraceUpstream,
 		})
 		if err != nil {
 			return fmt.Errorf("start a worker: %w", err)

@@ -175,6 +175,7 @@ func (e *enqueuing) member(job tasks.Job, number int) tasks.Job {
 	job.Tenant, job.Priority = e.batch.Tenant, tasks.PriorityBulk
 	job.Deadline, job.Retention = &e.batch.Deadline, tasks.Duration(e.batch.Retention)
 	job.Member = &tasks.Member{Batch: e.batch.ID, Number: number}
+	job.Trace = e.batch.Trace
 	return job
 }
 

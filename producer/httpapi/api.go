@@ -127,7 +127,11 @@ func (a *API) Drain() { a.drain() }
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer, begun := &answerWriter{ResponseWriter: w}, time.Now()
-	defer func() { a.served(answer, r, begun) }()
+	r, span := a.traced(r)
+	defer func() {
+		a.served(answer, r, begun)
+		answered(span, answer)
+	}()
 	defer a.contain(answer, r)
 	header := answer.Header()
 	header.Set("X-Content-Type-Options", "nosniff")

@@ -19,6 +19,7 @@ import (
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/batches"
 	"github.com/forebay-queue/forebay/tasks/catalog"
+	"github.com/forebay-queue/forebay/tasks/tracing"
 )
 
 const (
@@ -90,7 +91,7 @@ func (a *API) createBatch(ctx context.Context, input *createBatchInput) (*batchO
 		ID: batches.NewID(), Tenant: tenant, Name: file.Filename, Kind: batches.KindFile, Status: batches.StatusValidating,
 		Endpoint: asked.Endpoint, CompletionWindow: completionWindow, InputFileID: file.ID, Metadata: asked.Metadata,
 		Retention: known.Defaults.Retention, CreatedAt: now, Deadline: now.Add(windowOfBatches),
-		Webhooks: known.BatchWebhooks(tenant, asked.Webhook),
+		Webhooks: known.BatchWebhooks(tenant, asked.Webhook), Trace: tracing.Of(ctx),
 	}
 	if asked.OutputExpiresAfter != nil {
 		batch.OutputExpiresAfter = time.Duration(asked.OutputExpiresAfter.Seconds) * time.Second

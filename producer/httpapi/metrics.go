@@ -33,7 +33,7 @@ func newSeries(registerer prometheus.Registerer) *series {
 // served counts a request that was answered.
 func (a *API) served(w *answerWriter, r *http.Request, begun time.Time) {
 	route, method, status := a.routeOf(r), r.Method, w.status
-	if !slices.Contains(methods, method) && method != http.MethodHead && method != http.MethodOptions {
+	if !knownMethod(method) {
 		method = metrics.Other
 	}
 	if status == 0 {
@@ -43,6 +43,10 @@ func (a *API) served(w *answerWriter, r *http.Request, begun time.Time) {
 	if route != eventsPath && route != livePath {
 		a.series.duration.WithLabelValues(route).Observe(time.Since(begun).Seconds())
 	}
+}
+
+func knownMethod(method string) bool {
+	return slices.Contains(methods, method) || method == http.MethodHead || method == http.MethodOptions
 }
 
 // routeOf is the pattern that a request is answered by.

@@ -9,6 +9,7 @@ import (
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
+	"github.com/forebay-queue/forebay/tasks/tracing"
 )
 
 // field is the field of an entry that holds the job.
@@ -19,6 +20,8 @@ type entry struct {
 	id string
 	// job is the text of the field job.
 	job string
+	// trace is that of the fields traceparent and tracestate, as they were written.
+	trace tasks.TraceContext
 	// gone tells that the entry was deleted while it was pending.
 	gone bool
 	// problem says what is wrong with the entry's fields.
@@ -38,9 +41,18 @@ func newEntry(id string, fields []string) entry {
 			}
 			continue
 		}
+		// It concerns nobody but those who follow the job: one that cannot be read is left out.
+		switch fields[i] {
+		case tasks.TraceParentField:
+			e.trace.Parent = fields[i+1]
+			continue
+		case tasks.TraceStateField:
+			e.trace.State = fields[i+1]
+			continue
+		}
 		if e.problem == nil {
 			e.problem = &tasks.FieldError{Problem: fmt.Sprintf(
-				"the entry has a field %.64q beside job; an entry has the field job alone, and what it says belongs into the job", fields[i])}
+				"the entry has a field %.64q beside job; an entry has the field job, and may have traceparent and tracestate: all else belongs into the job", fields[i])}
 		}
 	}
 	switch {
@@ -67,6 +79,7 @@ func (e entry) decode() (tasks.Job, error) {
 	if job.ID == "" {
 		job.ID = e.jobID()
 	}
+	job.Trace = tracing.Read(e.trace.Parent, e.trace.State)
 	return job, nil
 }
 

@@ -64,7 +64,7 @@ func hostiles() []hostile {
 		{"no job", []string{"data", "{}"}, "the entry has no field job; send XADD ... * job '{...}'", "", ""},
 		{"another case", []string{"Job", "{}"}, "the entry has no field job; send XADD ... * job '{...}'", "", ""},
 		{"two jobs", []string{"job", "{}", "job", "{}"}, "the entry has 2 fields job; send one job in each entry", "", ""},
-		{"a field beside it", []string{"job", "{}", "priority", "bulk"}, `the entry has a field "priority" beside job; an entry has the field job alone, and what it says belongs into the job`, "", ""},
+		{"a field beside it", []string{"job", "{}", "priority", "bulk"}, `the entry has a field "priority" beside job; an entry has the field job, and may have traceparent and tracestate: all else belongs into the job`, "", ""},
 	}
 }
 

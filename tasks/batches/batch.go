@@ -85,6 +85,8 @@ type Batch struct {
 	Metadata map[string]string `json:"metadata,omitempty"`
 	// Webhooks are those that tell of its end.
 	Webhooks []tasks.Webhook `json:"-"`
+	// Trace is the trace that it was made in.
+	Trace tasks.TraceContext `json:"-"`
 	// Problems say why it failed.
 	Problems []Problem `json:"problems,omitempty"`
 

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/forebay-queue/forebay/tasks"
 )
 
 // The fields that are sealed where Config.Sealer has keys. No script looks into them.
@@ -51,6 +53,7 @@ func (s *Store) parse(id string, fields map[string]string) (Batch, error) {
 		FinalizingAt: p.time("finalizing_at"), CompletedAt: p.time("completed_at"), FailedAt: p.time("failed_at"),
 		ExpiredAt: p.time("expired_at"), CancellingAt: p.time("cancelling_at"), CancelledAt: p.time("cancelled_at"),
 	}
+	b.Trace = tasks.TraceContext{Parent: fields[tasks.TraceParentField], State: fields[tasks.TraceStateField]}
 	b.Usage.TotalTokens = b.Usage.PromptTokens + b.Usage.CompletionTokens
 	p.json(fieldMetadata, &b.Metadata)
 	p.json(fieldWebhooks, &b.Webhooks)

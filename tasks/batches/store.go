@@ -123,6 +123,9 @@ func (s *Store) newFields(b Batch) ([]any, error) {
 			fields = append(fields, text.name, text.value)
 		}
 	}
+	for name, value := range b.Trace.Headers() {
+		fields = append(fields, name, value)
+	}
 	if !b.Deadline.IsZero() {
 		fields = append(fields, "deadline", b.Deadline.UnixMilli())
 	}
@@ -308,7 +311,7 @@ func (s *Store) send(ctx context.Context, b Batch) error {
 		end := strconv.FormatInt(b.EndedAt().UnixMilli(), 10)
 		err := s.hooks.Create(ctx, webhooks.Webhook{
 			ID: webhooks.ID("batch", b.ID, event, end, strconv.Itoa(i)), Event: event, Tenant: b.Tenant, To: to,
-			Batch: b.ID, At: b.EndedAt(), Keep: Kept,
+			Batch: b.ID, At: b.EndedAt(), Keep: Kept, Trace: b.Trace,
 		})
 		if err != nil {
 			return fmt.Errorf("make the webhook of batch %s: %w", b.ID, err)

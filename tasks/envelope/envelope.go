@@ -34,9 +34,9 @@ const (
 // ErrForeign says that a task was not made by this package.
 var ErrForeign = errors.New("the task is no job of Forebay; enqueue jobs through one of its ways in")
 
-// New makes the task of a prepared job's run, and the options to enqueue it with: into the queue of its priority, there
-// into its record's shard and its Lane, not before its run_at, under TaskID, so that a task that is there is not enqueued
-// twice.
+// New makes the task of a prepared job's run, with its trace in the headers, and the options to enqueue it with: into the
+// queue of its priority, there into its record's shard and its Lane, not before its run_at, under TaskID, so that a task that
+// is there is not enqueued twice.
 func New(keys keyspace.Keyspace, job tasks.Job, shard keyspace.Shard, run int) (*asynq.Task, []asynq.Option, error) {
 	if !tasks.ValidID(job.ID) || (job.TaskType != "" && !tasks.ValidName(job.TaskType)) || run < 1 {
 		// asynq stops recovering a whole queue at one task that it cannot decode: nothing odd gets in.
@@ -55,7 +55,7 @@ func New(keys keyspace.Keyspace, job tasks.Job, shard keyspace.Shard, run int) (
 	if job.RunAt != nil {
 		options = append(options, asynq.ProcessAt(wholeSeconds(*job.RunAt)))
 	}
-	return asynq.NewTask(Type(job.TaskType), []byte(job.ID)), options, nil
+	return asynq.NewTaskWithHeaders(Type(job.TaskType), []byte(job.ID), job.Trace.Headers()), options, nil
 }
 
 // Type is the type of the tasks of a task type; empty is Adhoc's.

@@ -112,7 +112,7 @@ func (s *Store) cancel(ctx context.Context, record *Record, as cancelling) (word
 		return r.word, tasks.StatusCancelled, s.reportEnd(ctx, record, tasks.StatusCancelled, outcome)
 	}
 	if record.hasWaysOut() {
-		return r.word, tasks.StatusCancelled, s.conclude(ctx, record.ID)
+		return r.word, tasks.StatusCancelled, s.conclude(ctx, record.ID, tasks.TraceContext{})
 	}
 	pipe := s.redis.Pipeline()
 	queueMoves(ctx, pipe, s.moves(record.ID, indexEnded, now, indexOpen))

@@ -134,7 +134,7 @@ func (s *Store) readCommitted(ctx context.Context, commit Commit, c call, a answ
 			s.ended(commit.Record.Job, stands, commit.Result)
 		}
 		if commit.hasWaysOut() {
-			return Committed{Committed: true, Status: stands}, s.conclude(ctx, c.id)
+			return Committed{Committed: true, Status: stands}, s.conclude(ctx, c.id, commit.Record.Job.Trace)
 		}
 		if err := a.indexed(); err != nil {
 			return Committed{Committed: true, Status: stands}, fmt.Errorf("index job %s: %w", c.id, err)

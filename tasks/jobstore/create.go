@@ -157,7 +157,7 @@ func (s *Store) createCall(job NewJob) (call, error) {
 		args: []any{
 			fingerprint, job.Job.Tenant, text, job.Job.TaskType, string(job.Job.Priority),
 			formatTime(createdAt), runAt, waiting, job.PromptTokens, metadata, membership(job.Job.Member),
-			strings.Join(others, " "), string(s.shards.Of(id)),
+			strings.Join(others, " "), string(s.shards.Of(id)), job.Job.Trace.Parent, job.Job.Trace.State,
 		},
 	}, nil
 }

@@ -14,6 +14,8 @@
 -- ARGV[11] text  batch and number of a member, or empty
 -- ARGV[12] text  other fingerprints of the same asking, as older keys make them, with spaces between; or empty
 -- ARGV[13] text  shard of the queue of its priority, or empty
+-- ARGV[14] text  traceparent, or empty
+-- ARGV[15] text  tracestate, or empty
 -- RETURNS  {created | exists, status, run, priority, run_at, replaced, shard}, of the record as it stands; {conflict}.
 --          replaced is not empty where the record of a refused job made room
 -- CLOCK    none
@@ -23,6 +25,7 @@ local record = KEYS[1]
 local fingerprint, tenant, job, task_type, priority = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local created_at, run_at, waiting, prompt_tokens, metadata = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 local member, others, shard = ARGV[11], ARGV[12], ARGV[13]
+local traceparent, tracestate = ARGV[14], ARGV[15]
 
 local known = redis.call('HMGET', record, 'status', 'run', 'priority', 'run_at', 'fingerprint', 'tenant', 'refused', 'shard')
 local replaced = ''
@@ -45,5 +48,7 @@ if run_at ~= '' then redis.call('HSET', record, 'run_at', run_at) end
 if metadata ~= '' then redis.call('HSET', record, 'metadata', metadata) end
 if shard ~= '' then redis.call('HSET', record, 'shard', shard) end
 if member ~= '' then redis.call('HSET', record, 'member', member) end
+if traceparent ~= '' then redis.call('HSET', record, 'traceparent', traceparent) end
+if tracestate ~= '' then redis.call('HSET', record, 'tracestate', tracestate) end
 if waiting ~= '' then redis.call('HSET', record, 'waiting', waiting, 'waits', waiting) end
 return {'created', 'queued', '1', priority, run_at, replaced, shard}

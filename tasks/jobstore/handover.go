@@ -129,14 +129,19 @@ func (s *Store) webhookOf(record *Record, event string) webhooks.Webhook {
 	return webhooks.Webhook{
 		ID: record.WebhookID(record.Run), Event: event, Tenant: record.Tenant, To: *record.Job.Webhook,
 		Job: record.ID, Run: record.Run, At: record.FinishedAt, Keep: record.retention(),
+		Trace: record.Job.Trace,
 	}
 }
 
-// conclude reads a job that has just ended, tells everybody of it, and moves it in the index.
-func (s *Store) conclude(ctx context.Context, id string) error {
+// conclude reads a job that has just ended, tells everybody of it, and moves it in the index. Who is told goes on in the
+// trace, that of the delivery which ended it, or in the job's where it is the zero value.
+func (s *Store) conclude(ctx context.Context, id string, trace tasks.TraceContext) error {
 	record, err := s.Get(ctx, id)
 	if err != nil {
 		return err
+	}
+	if trace.Parent != "" {
+		record.Job.Trace = trace
 	}
 	return errors.Join(s.Report(ctx, record), s.Reindex(ctx, record))
 }

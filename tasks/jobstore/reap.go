@@ -47,7 +47,7 @@ func (s *Store) Reap(ctx context.Context, record *Record, status tasks.Status, r
 	case err != nil:
 		return false, err
 	case r.word == "committed" && record.hasWaysOut():
-		return true, s.conclude(ctx, record.ID)
+		return true, s.conclude(ctx, record.ID, tasks.TraceContext{})
 	case r.word == "committed":
 		pipe := s.redis.Pipeline()
 		queueMoves(ctx, pipe, s.moves(record.ID, indexOf(status), at, indexOpen))

@@ -120,6 +120,7 @@ func parseRecord(id string, fields map[string]string) (*Record, error) {
 	}
 	record.Job = job
 	record.Job.Member = parseMembership(fields["member"])
+	record.Job.Trace = tasks.TraceContext{Parent: fields[tasks.TraceParentField], State: fields[tasks.TraceStateField]}
 	return record, nil
 }
 

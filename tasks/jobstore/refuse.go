@@ -41,7 +41,7 @@ func (s *Store) Refuse(ctx context.Context, refusal Refusal) (bool, error) {
 		return false, refused(c.verb, c.id, r.word)
 	}
 	if refusal.Job.Webhook != nil || refusal.Job.ReplyStream != "" {
-		return true, s.conclude(ctx, c.id)
+		return true, s.conclude(ctx, c.id, tasks.TraceContext{})
 	}
 	pipe := s.redis.Pipeline()
 	queueMoves(ctx, pipe, s.moves(c.id, indexDead, now))

@@ -268,6 +268,9 @@ func (s *Store) fieldsOf(w Webhook) ([]any, error) {
 		"event", w.Event, "tenant", w.Tenant, fieldURL, url, "secret", w.To.Secret, fieldHeaders, sealed,
 		"job", w.Job, "run", w.Run, "batch", w.Batch, "at", w.At.UnixMilli(), "keep", w.Keep.Milliseconds(),
 	}
+	for name, value := range w.Trace.Headers() {
+		fields = append(fields, name, value)
+	}
 	if shard := s.shards.Of(w.ID); shard != keyspace.Unsharded {
 		fields = append(fields, "shard", string(shard))
 	}

@@ -97,6 +97,8 @@ type Webhook struct {
 	At time.Time
 	// Keep is how long the record is kept after it was delivered, or discarded. Defaults to 24h.
 	Keep time.Duration
+	// Trace is the trace that its attempts belong to.
+	Trace tasks.TraceContext
 }
 
 // Record is a webhook and what has become of it.

@@ -209,8 +209,10 @@ func (t *Ticker) own(ctx context.Context, schedule schedules.Schedule, id string
 }
 
 // make makes the job of a tick: record, index and task, in this order, each repeatable.
-func (t *Ticker) make(ctx context.Context, schedule schedules.Schedule, tick, now time.Time) (string, error) {
+func (t *Ticker) make(ctx context.Context, schedule schedules.Schedule, tick, now time.Time) (id string, err error) {
 	job := schedule.JobAt(tick)
+	span := beginSpan(&job, schedule, tick)
+	defer func() { endSpan(span, err) }()
 	if len(job.Metadata) <= maxMetadata-2 {
 		metadata := map[string]string{metaSchedule: schedule.Name, metaTick: tick.Format(time.RFC3339)}
 		for name, value := range job.Metadata {

@@ -12,6 +12,9 @@ import (
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/tracing"
 )
 
 const (
@@ -30,6 +33,8 @@ type Message struct {
 	Body    []byte
 	// Keys are the secrets that it is signed with, each: a receiver may have any of them while they are changed.
 	Keys []string
+	// Trace is sent as traceparent and tracestate; the zero value for neither.
+	Trace tasks.TraceContext
 }
 
 // Answer is what came of it.
@@ -94,6 +99,7 @@ func (s *Sender) request(ctx context.Context, m Message, now time.Time) (*http.R
 	for name, value := range m.Headers {
 		request.Header.Set(name, value)
 	}
+	tracing.SetHeader(request.Header, m.Trace)
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", s.agent)
 	request.Header.Set(standardwebhooks.HeaderWebhookID, m.ID)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/catalog"
+	"github.com/forebay-queue/forebay/tasks/tracing"
 )
 
 // maxBodyBytes is the size of the largest answer that is read; a larger one is an error of the endpoint.
@@ -113,6 +114,8 @@ type Call struct {
 	Key string
 	// RequestID is sent as X-Request-Id: the job's id.
 	RequestID string
+	// Trace is sent as traceparent and tracestate; the zero value for neither.
+	Trace tasks.TraceContext
 }
 
 // Answer is what came back.
@@ -165,6 +168,7 @@ func (c *Client) request(ctx context.Context, call Call) (*http.Request, error) 
 	}
 	header := c.authorised(call.Key)
 	header.Set("X-Request-Id", call.RequestID)
+	tracing.SetHeader(header, call.Trace)
 	address, found := c.urls[call.Kind]
 	if !found {
 		return nil, fmt.Errorf("there is no call of the kind %q", call.Kind)
