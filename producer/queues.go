@@ -2,11 +2,9 @@ package producer
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
+	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/forebay-queue/forebay/tasks/envelope"
@@ -30,6 +28,8 @@ type Queue struct {
 	Scheduled int `json:"scheduled"`
 	Retry     int `json:"retry"`
 	Archived  int `json:"archived"`
+	// OldestS is for how many seconds the oldest of the pending could have been begun; null where there is none.
+	OldestS *float64 `json:"oldest_s"`
 	// Paused tells that no call of the queue is begun.
 	Paused bool `json:"paused"`
 	// Shards are those of the queue in which something was ever enqueued, where it has any; the unsharded one, which is
@@ -65,20 +65,32 @@ func ReadQueues(ctx context.Context, client redis.UniversalClient, keys keyspace
 	if err != nil {
 		return Queues{}, err
 	}
-	inspector := asynq.NewInspectorFromRedisClient(client)
+	found = slices.DeleteFunc(found, func(shard envelope.ShardOfQueue) bool { return !shard.Listed })
+	inAsynq := make([]string, len(found))
+	for i, shard := range found {
+		inAsynq[i] = shard.Name
+	}
+	backlogs, err := envelope.Backlogs(ctx, client, inAsynq)
+	if err != nil {
+		return Queues{}, err
+	}
 	all := Queues{PausedTaskTypes: paused.TaskTypes}
 	for _, name := range envelope.QueueNames() {
 		queue := Queue{Queue: name, Paused: slices.Contains(paused.Queues, name)}
-		for _, shard := range found {
-			if shard.Queue != name || !shard.Listed {
+		var oldest time.Time
+		for i, shard := range found {
+			if shard.Queue != name {
 				continue
 			}
-			counts, err := readShard(inspector, shard)
-			if err != nil {
-				return Queues{}, err
-			}
+			counts := counted(shard, backlogs[i])
 			counts.Paused = paused.Shard(name, shard.Shard)
 			queue.add(counts)
+			if at := backlogs[i].OldestAt; !at.IsZero() && (oldest.IsZero() || at.Before(oldest)) {
+				oldest = at
+			}
+		}
+		if !oldest.IsZero() {
+			queue.OldestS = new(max(0, time.Since(oldest).Seconds()))
 		}
 		if len(queue.Shards) == 1 && queue.Shards[0].Shard == name {
 			queue.Shards = nil
@@ -97,18 +109,10 @@ func (q *Queue) add(shard QueueShard) {
 	q.Shards = append(q.Shards, shard)
 }
 
-func readShard(inspector *asynq.Inspector, shard envelope.ShardOfQueue) (QueueShard, error) {
-	found, err := inspector.GetQueueInfo(shard.Name)
-	switch {
-	case errors.Is(err, asynq.ErrQueueNotFound): // it was empty, and was just taken off the list
-		return QueueShard{Shard: shard.Label()}, nil
-	case err != nil:
-		return QueueShard{}, fmt.Errorf("read the queue %s in Redis: %w", shard.Label(), err)
-	}
+func counted(shard envelope.ShardOfQueue, b envelope.Backlog) QueueShard {
 	return QueueShard{
-		Shard: shard.Label(), Pending: found.Pending + found.Aggregating, Active: found.Active, Scheduled: found.Scheduled,
-		Retry: found.Retry, Archived: found.Archived,
-	}, nil
+		Shard: shard.Label(), Pending: int(b.Pending), Active: int(b.Active), Scheduled: int(b.Scheduled), Retry: int(b.Retry), Archived: int(b.Archived),
+	}
 }
 
 // PauseQueue has no worker begin a call of a queue, or, with paused false, has them go on. It tells whether that
