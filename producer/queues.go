@@ -28,8 +28,8 @@ type Queue struct {
 	Scheduled int `json:"scheduled"`
 	Retry     int `json:"retry"`
 	Archived  int `json:"archived"`
-	// OldestS is for how many seconds the oldest pending task could have been begun; 0 without one.
-	OldestS float64 `json:"oldest_s"`
+	// OldestS is for how many seconds the oldest of the pending could have been begun; null where there is none.
+	OldestS *float64 `json:"oldest_s"`
 	// Paused tells that no call of the queue is begun.
 	Paused bool `json:"paused"`
 	// Shards are those of the queue in which something was ever enqueued, where it has any; the unsharded one, which is
@@ -46,9 +46,7 @@ type QueueShard struct {
 	Scheduled int    `json:"scheduled"`
 	Retry     int    `json:"retry"`
 	Archived  int    `json:"archived"`
-	// OldestS is for how many seconds the oldest pending task could have been begun; 0 without one.
-	OldestS float64 `json:"oldest_s"`
-	Paused  bool    `json:"paused"`
+	Paused    bool   `json:"paused"`
 }
 
 // Queues reads the queues, the most urgent first.
@@ -67,25 +65,32 @@ func ReadQueues(ctx context.Context, client redis.UniversalClient, keys keyspace
 	if err != nil {
 		return Queues{}, err
 	}
-	names := make([]string, len(found))
+	found = slices.DeleteFunc(found, func(shard envelope.ShardOfQueue) bool { return !shard.Listed })
+	inAsynq := make([]string, len(found))
 	for i, shard := range found {
-		names[i] = shard.Name
+		inAsynq[i] = shard.Name
 	}
-	backlogs, err := envelope.Backlogs(ctx, client, names)
+	backlogs, err := envelope.Backlogs(ctx, client, inAsynq)
 	if err != nil {
 		return Queues{}, err
 	}
-	now := time.Now()
 	all := Queues{PausedTaskTypes: paused.TaskTypes}
 	for _, name := range envelope.QueueNames() {
 		queue := Queue{Queue: name, Paused: slices.Contains(paused.Queues, name)}
+		var oldest time.Time
 		for i, shard := range found {
-			if shard.Queue != name || !shard.Listed {
+			if shard.Queue != name {
 				continue
 			}
-			counts := newQueueShard(shard, backlogs[i], now)
+			counts := counted(shard, backlogs[i])
 			counts.Paused = paused.Shard(name, shard.Shard)
 			queue.add(counts)
+			if at := backlogs[i].OldestAt; !at.IsZero() && (oldest.IsZero() || at.Before(oldest)) {
+				oldest = at
+			}
+		}
+		if !oldest.IsZero() {
+			queue.OldestS = new(max(0, time.Since(oldest).Seconds()))
 		}
 		if len(queue.Shards) == 1 && queue.Shards[0].Shard == name {
 			queue.Shards = nil
@@ -101,19 +106,13 @@ func (q *Queue) add(shard QueueShard) {
 	q.Scheduled += shard.Scheduled
 	q.Retry += shard.Retry
 	q.Archived += shard.Archived
-	q.OldestS = max(q.OldestS, shard.OldestS)
 	q.Shards = append(q.Shards, shard)
 }
 
-func newQueueShard(shard envelope.ShardOfQueue, b envelope.Backlog, now time.Time) QueueShard {
-	counts := QueueShard{
-		Shard: shard.Label(), Pending: int(b.Pending), Active: int(b.Active), Scheduled: int(b.Scheduled), Retry: int(b.Retry),
-		Archived: int(b.Archived),
+func counted(shard envelope.ShardOfQueue, b envelope.Backlog) QueueShard {
+	return QueueShard{
+		Shard: shard.Label(), Pending: int(b.Pending), Active: int(b.Active), Scheduled: int(b.Scheduled), Retry: int(b.Retry), Archived: int(b.Archived),
 	}
-	if !b.OldestAt.IsZero() {
-		counts.OldestS = max(0, now.Sub(b.OldestAt).Seconds())
-	}
-	return counts
 }
 
 // PauseQueue has no worker begin a call of a queue, or, with paused false, has them go on. It tells whether that

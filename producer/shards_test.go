@@ -86,6 +86,8 @@ func TestQueuesHaveShards(t *testing.T) {
 		}
 		found, err := b.Queues(ctx)
 		require.NoError(t, err)
+		assert.NotNil(t, found.Queues[0].OldestS)
+		found.Queues[0].OldestS = nil
 		assert.Equal(t, producer.Queue{Queue: "critical", Pending: 1}, found.Queues[0])
 		assert.Equal(t, producer.Queue{Queue: "default"}, found.Queues[1])
 		bulk := found.Queues[2]

@@ -2,6 +2,7 @@ package command
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,8 +43,8 @@ func (m *watchScreen) sections(now time.Time) []*section {
 		top.rows = append(top.rows, cut(m.width, yellow("warning")+" "+printable(concern.Subject+": "+concern.Message)))
 	}
 	return []*section{
-		top, queueSection(m.width, seen), endpointSection(m.width, seen, now), tierSection(m.width, seen, now),
-		deadSection(m.width, seen, now), spendSection(m.width, seen), waitSection(m.width, seen, now),
+		top, queueSection(m.width, seen), activitySection(m.width, seen), endpointSection(m.width, seen, now), deadSection(m.width, seen, now),
+		spendSection(m.width, seen), tierSection(m.width, seen, now), waitSection(m.width, seen, now),
 	}
 }
 
@@ -83,8 +84,8 @@ func queueSection(width int, now *watched) *section {
 			state = yellow("paused: " + strings.Join(alone, ", "))
 		}
 		oldest := "-"
-		if waited := now.Oldest[q.Queue]; waited > 0 {
-			oldest = brief(time.Duration(waited * float64(time.Second)))
+		if q.OldestS != nil {
+			oldest = age(*q.OldestS)
 		}
 		rows = append(rows, []string{q.Queue, count(q.Pending), count(q.Active), count(q.Scheduled), count(q.Retry), oldest, state})
 	}
@@ -154,40 +155,122 @@ func (e endpointStatus) glance(now time.Time) string {
 }
 
 func tierSection(width int, now *watched, at time.Time) *section {
-	if len(now.Active) == 0 {
+	if len(now.Tiers) == 0 {
 		return nil
 	}
 	var rows [][]string
-	for _, a := range now.Active {
-		endpoint := a.Endpoint
-		if endpoint == "" {
-			endpoint = red("none: all are open")
+	for _, tier := range now.Tiers {
+		first, since := tier.Active, "-"
+		switch {
+		case first == "" && tier.Up == 0:
+			first = red("none is up")
+		case first == "":
+			first = "-" // no leader has said so
 		}
-		rows = append(rows, []string{a.Tier, printable(a.Model), endpoint, clock(a.Since, at)})
+		if tier.Since != nil {
+			since = clock(*tier.Since, at)
+		}
+		success := "-"
+		if now.Activity != nil {
+			for _, kind := range now.Activity.Tiers {
+				if kind.Name == tier.Name {
+					success = percent(kind.SuccessRate)
+				}
+			}
+		}
+		rows = append(rows, []string{tier.Name, printable(dash(tier.Model)), first, since, fmt.Sprintf("%d/%d", tier.Up, tier.Total), success})
 	}
-	return tabled(width, []int{0, 1, 2}, 1, []string{"TIER", "MODEL", "ASKS FIRST", "SINCE"}, rows)
+	return tabled(width, []int{0, 1, 2}, 1, []string{"TIER", "MODEL", "ASKS FIRST", "SINCE", "UP", "SUCCESS"}, rows)
 }
 
-func spendSection(width int, now *watched) *section {
-	var rows [][]string
-	for _, s := range now.Budget {
-		limit, left := "no limit", "-"
-		if s.LimitUSD != nil {
-			limit, left = money(*s.LimitUSD), money(*s.LeftUSD)
-		}
-		rows = append(rows, []string{s.Scope.String(), money(s.SpentUSD), money(s.HeldUSD), limit, left})
-	}
-	if len(rows) == 0 {
+// activitySection is what jobs ended how within the last minutes, and how many a second over time.
+func activitySection(width int, now *watched) *section {
+	report := now.Activity
+	if report == nil || len(report.Points) == 0 {
 		return nil
 	}
-	s := tabled(width, []int{0}, 1, []string{"SPENT TODAY", "USD", "HELD", "BUDGET", "LEFT"}, rows)
-	if c := now.Cost; c != nil {
-		text := fmt.Sprintf("%s paid for it; %s with the dearest model", strings.Replace(money(c.CostCNY), "$", "¥", 1), money(c.DearestUSD))
-		if c.MaybeUSD > 0 {
-			text += fmt.Sprintf("; %s of it maybe billed", money(c.MaybeUSD))
+	var all, succeeded, failed, retried int64
+	ended := make([]float64, len(report.Points))
+	for i, p := range report.Points {
+		sum := p.Succeeded + p.Failed + p.Cancelled + p.Expired
+		all, succeeded, failed, retried = all+sum, succeeded+p.Succeeded, failed+p.Failed+p.Expired, retried+p.Retried
+		ended[i] = float64(sum)
+	}
+	var success *float64
+	if succeeded+failed > 0 {
+		success = new(float64(succeeded) / float64(succeeded+failed))
+	}
+	lately := report.Points[max(0, len(report.Points)-2)] // the last one is not over
+	text := fmt.Sprintf("%s  %d ended, %s succeeded, %s; %.1f/s", bold("LAST 15 MINUTES"), all, percent(success), plural(int(retried), "retry"),
+		float64(lately.Succeeded+lately.Failed+lately.Cancelled+lately.Expired)/float64(max(1, report.StepS)))
+	text = strings.Replace(text, "retrys", "retries", 1)
+	if lately.JobP95MS != nil {
+		text += ", p95 " + brief(milliseconds(*lately.JobP95MS))
+	}
+	s := &section{heads: []string{cut(width, text)}, least: 1}
+	if all > 0 {
+		s.rows = []string{cut(width, sparkline(squeeze(ended, min(width, len(ended)))))}
+	}
+	return s
+}
+
+// squeeze adds neighbours up until there are no more values than columns.
+func squeeze(values []float64, columns int) []float64 {
+	if columns < 1 {
+		return nil
+	}
+	group := (len(values) + columns - 1) / columns
+	var squeezed []float64
+	for from := 0; from < len(values); from += group {
+		sum := 0.0
+		for _, value := range values[from:min(from+group, len(values))] {
+			sum += value
 		}
-		s.heads = append([]string{s.heads[0]}, s.rows[0], cut(width, text))
-		s.rows = s.rows[1:]
+		squeezed = append(squeezed, sum)
+	}
+	return squeezed
+}
+
+// percent is a share, "-" where there is none. One that is not whole is never shown as 100 %.
+func percent(share *float64) string {
+	if share == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f%%", math.Floor(*share*1000)/10)
+}
+
+// age is a number of seconds at a glance.
+func age(seconds float64) string { return brief(time.Duration(seconds * float64(time.Second))) }
+
+// spendSection is what today's calls cost, and then the scopes of the budget that have a limit.
+func spendSection(width int, now *watched) *section {
+	if now.Spend == nil {
+		return nil
+	}
+	of := func(spent float64, budget *float64, sign string) string {
+		text := strings.Replace(money(spent), "$", sign, 1)
+		if budget != nil && *budget > 0 {
+			text += fmt.Sprintf(" of %s (%s)", strings.Replace(money(*budget), "$", sign, 1), percent(new(spent / *budget)))
+		}
+		return text
+	}
+	text := bold("SPENT TODAY") + "  " + of(now.Spend.USD, now.Spend.BudgetUSD, "$") + ", " + of(now.Spend.CNY, nil, "¥")
+	if now.Spend.BudgetCNY != nil {
+		text += " of " + strings.Replace(money(*now.Spend.BudgetCNY), "$", "¥", 1)
+	}
+	second := "dearest model: " + money(now.Spend.DearestUSD)
+	if now.Spend.MaybeBilledUSD > 0 {
+		second += fmt.Sprintf("; maybe billed: %s", money(now.Spend.MaybeBilledUSD))
+	}
+	s := &section{heads: []string{cut(width, text)}, rows: []string{cut(width, "  "+second)}, least: 1}
+	var rows [][]string
+	for _, scope := range now.Budget {
+		if scope.Scope != gate.ScopeAll && scope.LimitUSD != nil {
+			rows = append(rows, []string{"  " + scope.Scope.String(), of(scope.SpentUSD, scope.LimitUSD, "$")})
+		}
+	}
+	if len(rows) > 0 {
+		s.rows = append(s.rows, columns(width, []int{0}, rows...)...)
 	}
 	return s
 }

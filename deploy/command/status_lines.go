@@ -39,8 +39,8 @@ func (w watched) line() string {
 		text := fmt.Sprintf("%s=%d", q.Queue, q.Pending+q.Scheduled+q.Retry)
 		if q.Paused {
 			text += "(paused)"
-		} else if waited := w.Oldest[q.Queue]; waited >= 60 { // by minutes: a line is written where it has changed
-			text += fmt.Sprintf("(oldest %s)", catalog.FormatDuration(time.Duration(waited*float64(time.Second)).Truncate(time.Minute)))
+		} else if q.OldestS != nil && *q.OldestS >= 60 { // by minutes: a line is written where it has changed
+			text += fmt.Sprintf("(oldest %s)", catalog.FormatDuration(time.Duration(*q.OldestS*float64(time.Second)).Truncate(time.Minute)))
 		}
 		parts, active = append(parts, text), active+q.Active
 	}
@@ -64,14 +64,19 @@ func (w watched) line() string {
 		}
 		parts = append(parts, text)
 	}
-	for _, s := range w.Budget {
-		if s.Scope == gate.ScopeAll {
-			text := "spent=" + money(s.SpentUSD)
-			if s.LimitUSD != nil {
-				text += "/" + money(*s.LimitUSD)
-			}
-			parts = append(parts, text)
+	if spend := w.Spend; spend != nil {
+		text := "spent=" + money(spend.USD)
+		if spend.BudgetUSD != nil {
+			text += "/" + money(*spend.BudgetUSD)
 		}
+		parts = append(parts, text)
+	}
+	if w.Activity != nil {
+		var succeeded, failed int64
+		for _, p := range w.Activity.Points {
+			succeeded, failed = succeeded+p.Succeeded, failed+p.Failed+p.Expired
+		}
+		parts = append(parts, fmt.Sprintf("succeeded_15m=%d failed_15m=%d", succeeded, failed))
 	}
 	return strings.Join(parts, " ")
 }

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -55,6 +56,9 @@ type tierStatus struct {
 	// Active is the endpoint that the next job of the tier asks first, as the leader has published it: empty when all
 	// breakers are open, or when nobody leads.
 	Active string `json:"active"`
+	// Model is the one that it is asked for, Since since when.
+	Model string     `json:"model,omitempty"`
+	Since *time.Time `json:"since,omitempty"`
 	// Up is how many of the Total endpoints that serve a model of the tier have a closed breaker.
 	Up    int `json:"up"`
 	Total int `json:"total"`
@@ -66,16 +70,17 @@ func readTiers(ctx context.Context, client redis.UniversalClient, keys keyspace.
 	if err != nil {
 		return nil, err
 	}
-	active, closed := map[string]string{}, map[string]bool{}
+	active, closed := map[string]gate.Active{}, map[string]bool{}
 	for _, a := range published {
-		active[a.Tier] = a.Endpoint
+		active[a.Tier] = a
 	}
 	for _, e := range endpoints {
 		closed[e.Endpoint] = e.State == gate.StateClosed
 	}
 	tiers := make([]tierStatus, 0, len(c.Tiers))
 	for _, tier := range c.Tiers {
-		status, seen := tierStatus{Name: tier.Name, Active: active[tier.Name]}, map[string]bool{}
+		first := active[tier.Name]
+		status, seen := tierStatus{Name: tier.Name, Active: first.Endpoint, Model: first.Model, Since: timeOrNil(first.Since)}, map[string]bool{}
 		for _, model := range tier.Models {
 			for _, endpoint := range c.EndpointsFor(model) {
 				if seen[endpoint.Name] {

@@ -15,14 +15,15 @@ import (
 
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks"
-	"github.com/forebay-queue/forebay/tasks/envelope"
-	"github.com/forebay-queue/forebay/tasks/gate"
+	"github.com/forebay-queue/forebay/tasks/activity"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
 	"github.com/forebay-queue/forebay/tasks/keyspace"
 )
 
 const (
-	watchEvery     = 2 * time.Second
+	watchEvery = 2 * time.Second
+	// watchWindow is how far back throughput and success are looked at.
+	watchWindow    = 15 * time.Minute
 	watchMostOften = 200 * time.Millisecond
 	// watchReadWithin is how long a reading may take before Redis counts as away.
 	watchReadWithin = redisTimeout
@@ -40,12 +41,8 @@ type watched struct {
 	// Error is why nothing could be read; what else stands here is then absent in a line, and what was read last on a screen.
 	Error string `json:"error,omitempty"`
 	*statusReply
-	// Active are the endpoints that tiers ask first.
-	Active []gate.Active `json:"active"`
-	// Cost is what today's calls cost; absent without a configuration.
-	Cost *costRow `json:"cost,omitempty"`
-	// Oldest is for how many seconds the oldest pending task of each queue could have been begun.
-	Oldest map[string]float64 `json:"oldest_s,omitempty"`
+	// Activity is what happened within the last 15 minutes.
+	Activity *activity.Report `json:"activity,omitempty"`
 	// DeadReasons are the dead letters by the codes of their errors; absent where there are too many to look at.
 	DeadReasons []producer.GroupRow `json:"dead_letter_reasons,omitempty"`
 }
@@ -84,20 +81,11 @@ func (w *watcher) read(ctx context.Context) watched {
 		if err != nil {
 			return err
 		}
-		if now.Active, err = gate.ReadActive(ctx, w.deployment.client, keyspace.New(w.deployment.prefix)); err != nil {
+		report, err := activity.Read(ctx, w.deployment.client, keyspace.New(w.deployment.prefix), watchWindow, now.At)
+		if err != nil {
 			return err
 		}
-		if now.Oldest, err = oldestOf(ctx, w.deployment); err != nil {
-			return err
-		}
-		if c := w.deployment.catalog; c != nil {
-			budget := gate.NewBudget(w.deployment.client, keyspace.New(w.deployment.prefix), c.Budget)
-			cost, err := readCost(ctx, budget, c, "", 1, "day")
-			if err != nil {
-				return err
-			}
-			now.Cost = &cost.Total
-		}
+		now.Activity = &report
 		now.statusReply = &reply
 		now.DeadReasons, err = w.deadReasons(ctx, reply.DeadLetters.Jobs.Count)
 		return err
@@ -107,30 +95,6 @@ func (w *watcher) read(ctx context.Context) watched {
 		now.statusReply = nil
 	}
 	return now
-}
-
-// oldestOf is how long the oldest pending task of each queue has waited, all shards together.
-func oldestOf(ctx context.Context, d deployment) (map[string]float64, error) {
-	shards, err := envelope.FindShards(ctx, d.client, keyspace.New(d.prefix), 1)
-	if err != nil {
-		return nil, err
-	}
-	names := make([]string, len(shards))
-	for i, shard := range shards {
-		names[i] = shard.Name
-	}
-	backlogs, err := envelope.Backlogs(ctx, d.client, names)
-	if err != nil {
-		return nil, err
-	}
-	oldest := map[string]float64{}
-	for i, backlog := range backlogs {
-		if !backlog.OldestAt.IsZero() {
-			queue := shards[i].Queue
-			oldest[queue] = max(oldest[queue], time.Since(backlog.OldestAt).Seconds())
-		}
-	}
-	return oldest, nil
 }
 
 func (w *watcher) deadReasons(ctx context.Context, dead int) ([]producer.GroupRow, error) {

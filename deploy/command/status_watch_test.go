@@ -24,6 +24,7 @@ import (
 
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/activity"
 	"github.com/forebay-queue/forebay/tasks/fleet"
 	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
@@ -310,7 +311,14 @@ func everything() *watched {
 		reply.Budget = append(reply.Budget, scopeStatus{Scope: gate.ScopeTenant(long), SpentUSD: 12.5, LimitUSD: new(100.0), LeftUSD: new(1.0)})
 		reason = append(reason, producer.GroupRow{Key: long, Jobs: 4, Latest: &at})
 	}
-	return &watched{Cost: &costRow{CostCNY: 88, DearestUSD: 150, MaybeUSD: 0.5}, Oldest: map[string]float64{"critical": 75}, At: at, Error: long + long, statusReply: &reply, DeadReasons: reason, Active: []gate.Active{{Tier: long, Model: long}}}
+	reply.Queues[0].OldestS = new(75.0)
+	reply.Spend = &spendStatus{USD: 12.5, CNY: 88, BudgetUSD: new(100.0), BudgetCNY: new(710.0), DearestUSD: 150, MaybeUSD: 0.5}
+	reply.Tiers = []tierStatus{{Name: long, Model: long, Total: 3}, {Name: "low", Active: long, Since: &at, Up: 2, Total: 3}}
+	report := &activity.Report{StepS: 10, Tiers: []activity.Kind{{Name: "low", SuccessRate: new(0.9999)}}}
+	for i := range 90 {
+		report.Points = append(report.Points, activity.Point{At: at, Succeeded: int64(i % 7), Failed: 1, JobP95MS: new(1234.0)})
+	}
+	return &watched{Activity: report, At: at, Error: long + long, statusReply: &reply, DeadReasons: reason}
 }
 
 func TestAFrameFitsEveryScreen(t *testing.T) {
@@ -328,7 +336,12 @@ func TestAFrameFitsEveryScreen(t *testing.T) {
 	}
 	m.width, m.height = 80, 24
 	text := ansi.Strip(m.frame())
-	for _, part := range []string{"QUEUE", "ENDPOINT", "DEAD LETTERS", "more"} {
+	for _, part := range []string{"QUEUE", "1m15s", "LAST 15 MINUTES", "ENDPOINT", "DEAD LETTERS", "SPENT TODAY", "$12.50 of $100.00 (12.5%)", "more"} {
+		assert.Contains(t, text, part)
+	}
+	m.height = 100
+	text = ansi.Strip(m.frame())
+	for _, part := range []string{"▂▅", "99.9%", "none is up", "dearest model: $150.00; maybe billed: $0.5000", "¥88.00 of ¥710.00", "WAITING FOR"} {
 		assert.Contains(t, text, part)
 	}
 }

@@ -61,7 +61,11 @@ func TestTheDocumentIsTheServer(t *testing.T) {
 			require.NotEmpty(t, o.Summary, path)
 			require.False(t, ids[o.OperationID], "%s is there twice", o.OperationID)
 			ids[o.OperationID] = true
-			answer := b.ask(strings.ToUpper(method), fill.Replace(path), "")
+			asked := strings.ToUpper(method)
+			if o.OperationID == "streamLive" {
+				asked = "HEAD" // its answer to GET does not end
+			}
+			answer := b.ask(asked, fill.Replace(path), "")
 			require.NotContains(t, answer.Body.String(), `"not_found"`, path)
 			require.NotEqual(t, 405, answer.Code, path)
 			for _, name := range regexp.MustCompile(`\{(\w+)\}`).FindAllStringSubmatch(path, -1) {

@@ -138,7 +138,7 @@ var fieldTexts = map[string]map[string]string{
 		"scheduled": "What waits for its time",
 		"retry":     "What waits to be begun again",
 		"archived":  "What asynq only shows any more",
-		"oldest_s":  "For how many seconds the oldest pending task could have been begun; 0 without one",
+		"oldest_s":  "For how many seconds the oldest pending task could have been begun; null where there is none",
 		"paused":    "No call of it is begun",
 		"shards":    "Its shards, where it has several: see queues.shards",
 	},
