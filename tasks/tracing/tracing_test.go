@@ -84,7 +84,7 @@ func TestContentOnlyWhereItIsAskedFor(t *testing.T) {
 	request := []byte(`{"messages":[{"role":"user","content":"` + planted + `"}],"max_tokens":7,"temperature":0.5,"user":"` + planted + `"}`)
 	answer := []byte(`{"id":"chatcmpl-1","model":"mini","choices":[{"finish_reason":"stop","message":{"role":"assistant","content":"` + planted + `"}}]}`)
 	for _, one := range append(tracing.Request(request), tracing.Answer(answer)...) {
-		assert.NotContains(t, one.Value.Emit(), planted, "%s", one.Key)
+		assert.NotContains(t, one.Value.String(), planted, "%s", one.Key)
 	}
 	// A provider that repeats the prompt where a name belongs is not believed.
 	strange := []byte(`{"id":"the prompt said ` + planted + `","model":"` + strings.Repeat(planted, 30) + `","choices":[{"finish_reason":"said ` + planted + `"}]}`)
@@ -115,7 +115,7 @@ func TestServer(t *testing.T) {
 	} {
 		var words []string
 		for _, one := range tracing.Server(address) {
-			words = append(words, one.Value.Emit())
+			words = append(words, one.Value.String())
 		}
 		assert.Equal(t, want, strings.Join(words, " "))
 	}
