@@ -82,5 +82,5 @@ func TestChannelsAreTried(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(dir, "lark-secret")))
 	got = run("config", "check")
 	assert.Equal(t, exitFailed, got.status)
-	assert.True(t, strings.Contains(got.stdout+got.stderr, "alerts.channels[1].secret_file: the file "), got.stdout+got.stderr)
+	assert.Contains(t, got.stdout+got.stderr, "alerts.channels[1].secret_file: the file ")
 }
