@@ -437,7 +437,7 @@ func (r *secretRun) checkWatch(t *testing.T) {
 
 // contentPages show a job, a file, a webhook or what a schedule makes to those whose it is.
 var contentPages = map[string]bool{
-	"/v1/jobs/{id}": true, "/v1/jobs/{id}/result": true, "/v1/jobs/{id}/events": true, "/v1/files/{id}/content": true,
+	"/v1/jobs/{id}": true, "/v1/jobs/{id}/result": true, "/v1/jobs/{id}/request": true, "/v1/jobs/{id}/events": true, "/v1/files/{id}/content": true,
 	"/v1/schedules": true, "/v1/schedules/{name}": true, "/v1/webhooks/{id}": true,
 }
 

@@ -22,9 +22,9 @@ import (
 const (
 	callerSpan  = "b7ad6b7169203331"
 	callerState = "vendor=opaque"
-	// plantedPrompt is a word of the prompts, which the answers repeat, plantedQuery one of the targets of webhooks, and
+	// tracedPrompt is a word of the prompts, which the answers repeat, plantedQuery one of the targets of webhooks, and
 	// plantedKey what the collector asks for.
-	plantedPrompt = "Zwiebelturm"
+	tracedPrompt = "Zwiebelturm"
 	plantedQuery  = "planted-in-the-query"
 	plantedKey    = "planted-collector-key"
 )
@@ -83,7 +83,7 @@ func (c *traced) startProducer() *process {
 // job is a job of an id, with a webhook.
 func (c *traced) job(id string) string {
 	return fmt.Sprintf(`{"id":%q,"task_type":"fast_summary","input":"%s. %s","webhook":{"url":"%s?token=%s"}}`,
-		id, plantedPrompt, text, c.hooks.url, plantedQuery)
+		id, tracedPrompt, text, c.hooks.url, plantedQuery)
 }
 
 // post hands a body in over HTTP, with headers of a trace.
@@ -167,7 +167,7 @@ func TestOneTraceFromTheRequestToTheWebhook(t *testing.T) {
 		"job", c.job("from-inbox"), "traceparent", parent, "tracestate", callerState,
 	}}).Err())
 	fromShell, parent := callerTrace(3)
-	shell := c.command("enqueue", "--type", "fast_summary", "--id", "from-shell", "--input", plantedPrompt, "--webhook", c.hooks.url)
+	shell := c.command("enqueue", "--type", "fast_summary", "--id", "from-shell", "--input", tracedPrompt, "--webhook", c.hooks.url)
 	shell.Env = append(shell.Env, "TRACEPARENT="+parent, "TRACESTATE="+callerState)
 	output, err := shell.CombinedOutput()
 	require.NoError(t, err, "%s", output)
@@ -250,7 +250,7 @@ func requireLogged(t *testing.T, log, job, trace, span string) {
 func (c *traced) requireNothingPlanted(t *testing.T) {
 	t.Helper()
 	require.True(t, c.spans.holds("over-http"), "it looks where the spans are")
-	for _, planted := range append([]string{plantedPrompt, "turbines", plantedQuery, plantedKey, "whsec_"}, c.secrets...) {
+	for _, planted := range append([]string{tracedPrompt, "turbines", plantedQuery, plantedKey, "whsec_"}, c.secrets...) {
 		assert.False(t, c.spans.holds(planted), "%s", planted)
 	}
 	for _, key := range c.spans.keys {
@@ -291,7 +291,7 @@ func TestATraceOutlivesItsWorker(t *testing.T) {
 	assert.Equal(t, delivery.id(), chat.parent())
 	assert.Contains(t, delivery.events(), "attempt orphaned")
 	// Content is on.
-	assert.Contains(t, chat.attributes()["gen_ai.input.messages"], plantedPrompt)
+	assert.Contains(t, chat.attributes()["gen_ai.input.messages"], tracedPrompt)
 	assert.NotEmpty(t, chat.attributes()["gen_ai.output.messages"])
 	assert.False(t, c.spans.holds(plantedQuery))
 	c.await(time.Minute, "malformed-0", "malformed-1", "malformed-2")

@@ -312,7 +312,7 @@ func everything() *watched {
 		reason = append(reason, producer.GroupRow{Key: long, Jobs: 4, Latest: &at})
 	}
 	reply.Queues[0].OldestS = new(75.0)
-	reply.Spend = &spendStatus{USD: 12.5, CNY: 88, BudgetUSD: new(100.0), BudgetCNY: new(710.0), DearestUSD: 150, MaybeUSD: 0.5}
+	reply.Spend = &spendStatus{USD: 12.5, CNY: 88, BudgetUSD: new(100.0), BudgetCNY: new(710.0), DearestUSD: 150, MaybeBilledUSD: 0.5}
 	reply.Tiers = []tierStatus{{Name: long, Model: long, Total: 3}, {Name: "low", Active: long, Since: &at, Up: 2, Total: 3}}
 	report := &activity.Report{StepS: 10, Tiers: []activity.Kind{{Name: "low", SuccessRate: new(0.9999)}}}
 	for i := range 90 {

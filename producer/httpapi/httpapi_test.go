@@ -118,8 +118,8 @@ func TestEveryAddress(t *testing.T) {
 		{"DELETE", "/v1/jobs/absent", "", nil, 404, "job_not_found", ""},
 
 		{"GET", "/v1/queues", "", nil, 200, "", `{"queue":"default",`},
-		{"POST", "/v1/queues/webhooks/pause", "", nil, 200, "", `"archived":0,"paused":true}]`},
-		{"POST", "/v1/queues/webhooks/resume", "", nil, 200, "", `"archived":0,"paused":false}]`},
+		{"POST", "/v1/queues/webhooks/pause", "", nil, 200, "", `"archived":0,"oldest_s":null,"paused":true}]`},
+		{"POST", "/v1/queues/webhooks/resume", "", nil, 200, "", `"archived":0,"oldest_s":null,"paused":false}]`},
 		{"POST", "/v1/queues/none/pause", "", nil, 404, "queue_not_found", ""},
 		{"GET", "/v1/queues/bulk/pause", "", nil, 405, "method_not_allowed", ""},
 		{"POST", "/v1/task-types/fast_summary/pause", "", nil, 200, "", `"paused_task_types":["fast_summary"]`},

@@ -16,9 +16,9 @@ type session struct {
 // features are the parts of the API that are there.
 type features struct {
 	Jobs    bool `json:"jobs" doc:"Jobs can be sent here"`
-	Batches bool `json:"batches"`
-	Status  bool `json:"status"`
-	Monitor bool `json:"monitor"`
+	Batches bool `json:"batches" doc:"There are files and batches"`
+	Status  bool `json:"status" doc:"There is the status"`
+	Monitor bool `json:"monitor" doc:"There is the console of asynq"`
 }
 
 func (a *API) session(ctx context.Context) session {
