@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/forebay-queue/forebay/tasks/alerts/alertstest"
 )
 
 // What is planted. None of it stands in another one, so that a leak says what has leaked.
@@ -24,6 +26,7 @@ const (
 	plantedKeyNear    = "sk-PLANTEDKEYNEAR0123456789"
 	plantedKeyFar     = "sk-PLANTEDKEYFAR9876543210"
 	plantedRedis      = "PLANTEDREDISPASSWORD"
+	plantedCollector  = "PLANTEDCOLLECTORKEY"
 	plantedWebhook    = "whsec_UExBTlRFRFdFQkhPT0tTRUNSRVRQTEFOVEVEMTI="
 	// plantedPath is the part of a webhook's URL that only its receiver knows.
 	plantedPath = "PLANTEDWEBHOOKPATH"
@@ -41,7 +44,7 @@ func newPlanted() *planted {
 		content: map[string]string{"prompt": plantedPrompt, "completion": plantedCompletion},
 		labels:  map[string]string{"metadata": plantedMetadata},
 		secrets: map[string]string{
-			"provider key": plantedKeyNear, "other provider key": plantedKeyFar, "password of Redis": plantedRedis,
+			"provider key": plantedKeyNear, "other provider key": plantedKeyFar, "password of Redis": plantedRedis, "key of the collector": plantedCollector,
 			"webhook secret": strings.TrimPrefix(plantedWebhook, "whsec_"), "webhook secret, decoded": "PLANTEDWEBHOOKSECRETPLANTED",
 		},
 	}
@@ -160,7 +163,7 @@ func (d *deployment) secretFile(name, value string) string {
 }
 
 // plantConfig gives the deployment the planted keys, and a Redis that asks for a password.
-func (d *deployment) plantConfig(t *testing.T) {
+func (d *deployment) plantConfig(t *testing.T, channels *alertstest.Receivers, spans *spanCollector) {
 	t.Helper()
 	require.NoError(t, d.redis.Do(t.Context(), "ACL", "SETUSER", "planted", "on", ">"+plantedRedis, "~*", "&*", "+@all").Err())
 	path := filepath.Join(d.dir, "forebay.yaml")
@@ -184,7 +187,14 @@ webhooks:
   secrets: [{keys: [{file: %q}]}]
 schedules:
   - {name: often, cron: "@every 1s", job: {task_type: fast_summary, input: "%s of a schedule"}}
-`, d.secretFile("webhook.secret", plantedWebhook), plantedPrompt)
+tracing:
+  endpoint: %q
+  headers: {x-collector-key: {file: %q}}
+alerts:
+  group: 1s
+  resolve_after: 2s
+  for: {breaker_open: 1s}
+%s`, d.secretFile("webhook.secret", plantedWebhook), plantedPrompt, spans.url, d.secretFile("collector.key", plantedCollector), channels.Config(d.dir))
 	require.NotEqual(t, string(text), changed)
 	require.NoError(t, os.WriteFile(path, []byte(changed), 0o600))
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/forebay-queue/forebay/deploy/simulator"
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/alerts/alertstest"
 )
 
 // secretRun is a deployment in which secrets, prompts and answers are planted.
@@ -35,6 +37,8 @@ type secretRun struct {
 	file, output     string
 	refusals         []string // what senders of jobs were told that were not accepted
 	metricsOf        map[string]string
+	channels         *alertstest.Receivers
+	spans            *spanCollector
 }
 
 // TestNothingIsTold runs everything there is, with a provider that repeats in its errors what it was asked and with which
@@ -65,6 +69,20 @@ func TestNothingIsTold(t *testing.T) {
 	for _, body := range r.receiver.all() {
 		r.safe(t, "webhook", body)
 	}
+	r.checkAlerts(t)
+	r.clean(t, "spans", r.spans.text())
+}
+
+// checkAlerts waits until every channel was told of something, and looks at what.
+func (r *secretRun) checkAlerts(t *testing.T) {
+	t.Helper()
+	for _, channel := range alertstest.Types {
+		r.eventually(channel+" is told", func() bool { return len(r.channels.Taken(channel)) > 0 })
+		for _, taken := range r.channels.Taken(channel) {
+			r.clean(t, "alert of "+channel, taken.Text)
+		}
+	}
+	require.NotEmpty(t, r.spans.text())
 }
 
 // clean checks that nothing planted stands in a text, safe that no secret does.
@@ -87,8 +105,9 @@ func startSecretRun(t *testing.T) *secretRun {
 		regions:  []simulator.RegionConfig{{Name: "near"}, {Name: "far"}},
 		provider: func(http.Handler) http.Handler { return provider },
 	})
-	d.plantConfig(t)
-	r := &secretRun{deployment: d, planted: newPlanted(), processes: map[string]*process{}, metricsOf: map[string]string{}}
+	channels, spans := alertstest.Start(t), newSpanCollector(t)
+	d.plantConfig(t, channels, spans)
+	r := &secretRun{deployment: d, channels: channels, spans: spans, planted: newPlanted(), processes: map[string]*process{}, metricsOf: map[string]string{}}
 	r.receiver = newReceives(t, func(body string) int {
 		if strings.Contains(body, "HOOKFAILS") {
 			return http.StatusInternalServerError
@@ -98,6 +117,12 @@ func startSecretRun(t *testing.T) *secretRun {
 	r.operator, r.tenant = r.newKey(t, "--operator"), r.newKey(t, "--tenant", "default")
 	r.planted.secrets["operator's key"], r.planted.secrets["tenant's key"] = r.operator, r.tenant
 	r.planted.secrets["webhook path"] = plantedPath
+	for what, value := range map[string]string{
+		"channel's URL": path.Base(channels.URL("slack")), "Lark's secret": alertstest.LarkSecret,
+		"DingTalk's secret": alertstest.DingTalkSecret, "channel's webhook secret": alertstest.WebhookSecret,
+	} {
+		r.planted.secrets[what] = value
+	}
 	for name, args := range map[string][]string{
 		"worker": {"worker", "--log-format", "json"}, "console": {"worker", "--log-format", "console"},
 		"scheduler": {"scheduler", "--log-format", "json"}, "standby": {"scheduler", "--log-format", "json"},

@@ -92,6 +92,13 @@ func (c *spanCollector) trace(id string) []collectedSpan {
 	return found
 }
 
+// text is all that came.
+func (c *spanCollector) text() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.raw.String()
+}
+
 // holds tells whether a text came in anything.
 func (c *spanCollector) holds(text string) bool {
 	c.mu.Lock()

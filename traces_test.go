@@ -25,8 +25,8 @@ const (
 	// tracedPrompt is a word of the prompts, which the answers repeat, plantedQuery one of the targets of webhooks, and
 	// plantedKey what the collector asks for.
 	tracedPrompt = "Zwiebelturm"
-	plantedQuery  = "planted-in-the-query"
-	plantedKey    = "planted-collector-key"
+	plantedQuery = "planted-in-the-query"
+	plantedKey   = "planted-collector-key"
 )
 
 // callerTrace is the n-th trace of whoever hands jobs in.
