@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/forebay-queue/forebay/tasks"
+	"github.com/forebay-queue/forebay/tasks/alerts"
 	"github.com/forebay-queue/forebay/tasks/fleet"
 	"github.com/forebay-queue/forebay/tasks/gate"
 )
@@ -43,7 +44,7 @@ func (m *watchScreen) sections(now time.Time) []*section {
 		top.rows = append(top.rows, cut(m.width, yellow("warning")+" "+printable(concern.Subject+": "+concern.Message)))
 	}
 	return []*section{
-		top, queueSection(m.width, seen), activitySection(m.width, seen), endpointSection(m.width, seen, now), deadSection(m.width, seen, now),
+		top, alertSection(m.width, seen, now), queueSection(m.width, seen), activitySection(m.width, seen), endpointSection(m.width, seen, now), deadSection(m.width, seen, now),
 		spendSection(m.width, seen), tierSection(m.width, seen, now), waitSection(m.width, seen, now),
 	}
 }
@@ -72,6 +73,22 @@ func fleetLine(f fleetStatus) string {
 		parts = append(parts, red("no worker is alive"))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// alertSection is nil where nothing fires.
+func alertSection(width int, now *watched, at time.Time) *section {
+	if len(now.Alerts) == 0 {
+		return nil
+	}
+	var rows [][]string
+	for _, alert := range now.Alerts {
+		severity := yellow(string(alert.Severity))
+		if alert.Severity == alerts.Critical {
+			severity = red(string(alert.Severity))
+		}
+		rows = append(rows, []string{severity, alert.Name + " " + printable(alert.Subject), clock(alert.Since, at), printable(alert.Summary)})
+	}
+	return tabled(width, []int{3, 1}, 3, []string{"ALERT", "", "SINCE", ""}, rows)
 }
 
 func queueSection(width int, now *watched) *section {

@@ -49,6 +49,9 @@ func (w watched) line() string {
 		parts = append(parts, fmt.Sprintf("waiting=%d(%s)", waiting, w.Waiting.For[0].Reason))
 	}
 	parts = append(parts, fmt.Sprintf("dead=%d", w.DeadLetters.Jobs.Count))
+	if len(w.Alerts) > 0 {
+		parts = append(parts, fmt.Sprintf("alerts=%d(%s)", len(w.Alerts), w.Alerts[0].Key()))
+	}
 	if w.Endpoints != nil {
 		up, down := 0, ""
 		for _, e := range w.Endpoints {

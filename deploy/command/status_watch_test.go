@@ -25,6 +25,7 @@ import (
 	"github.com/forebay-queue/forebay/producer"
 	"github.com/forebay-queue/forebay/tasks"
 	"github.com/forebay-queue/forebay/tasks/activity"
+	"github.com/forebay-queue/forebay/tasks/alerts"
 	"github.com/forebay-queue/forebay/tasks/fleet"
 	"github.com/forebay-queue/forebay/tasks/gate"
 	"github.com/forebay-queue/forebay/tasks/jobstore"
@@ -305,6 +306,9 @@ func everything() *watched {
 		DeadLetters:     deadStatus{Jobs: jobstore.Dead{Count: 7, OldestAt: &at}},
 	}
 	reason := []producer.GroupRow{}
+	reply.Alerts = []alerts.Alert{
+		{Name: "tier_down", Subject: "low", Severity: alerts.Critical, Since: at, Summary: long}, {Name: "dead_letters", Subject: "jobs", Severity: alerts.Warning, Since: at},
+	}
 	for range 12 {
 		reply.Endpoints = append(reply.Endpoints, endpointStatus{Endpoint: long, State: gate.StateOpen, Until: &at, Cause: "auth", LatencyMS: 123456})
 		reply.Waiting.For = append(reply.Waiting.For, waitGroup{Reason: "requests", Limit: long, Route: long, Cause: tasks.ClassThrottled, Jobs: 12, Next: at})
@@ -334,9 +338,9 @@ func TestAFrameFitsEveryScreen(t *testing.T) {
 			}
 		}
 	}
-	m.width, m.height = 80, 24
+	m.width, m.height = 80, 30
 	text := ansi.Strip(m.frame())
-	for _, part := range []string{"QUEUE", "1m15s", "LAST 15 MINUTES", "ENDPOINT", "DEAD LETTERS", "SPENT TODAY", "$12.50 of $100.00 (12.5%)", "more"} {
+	for _, part := range []string{"ALERT", "tier_down low", "QUEUE", "1m15s", "LAST 15 MINUTES", "ENDPOINT", "DEAD LETTERS", "SPENT TODAY", "$12.50 of $100.00 (12.5%)", "more"} {
 		assert.Contains(t, text, part)
 	}
 	m.height = 100
