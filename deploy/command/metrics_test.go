@@ -98,7 +98,7 @@ func manyJobs(t *testing.T, url, key string, from, until int) {
 // nothing of what was planted is in any of them.
 func TestMetricsStayBoundedAndTellNothing(t *testing.T) {
 	t.Parallel()
-	const few, many = 2000, 20_000
+	const few, many = 1000, 20_000
 	d := newSite(t)
 	d.env = append(d.env, "PLANTED_SECRET="+plantedSecret, "PLANTED_KEY="+plantedKey)
 	d.edit(t, "simulated: {}", "simulated: {key_env: PLANTED_KEY}")

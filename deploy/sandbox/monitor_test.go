@@ -51,7 +51,7 @@ func openBrowser(t *testing.T, at string) *browser {
 		chromedp.NoSandbox, // root has none, as in containers
 		chromedp.Flag("disable-dev-shm-usage", true), chromedp.WindowSize(1600, 1200),
 		chromedp.WSURLReadTimeout(time.Minute))
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	t.Cleanup(cancel)
 	ctx, cancelBrowser := chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(cancelBrowser)
