@@ -126,7 +126,7 @@ func (b bundle) get(id string) batches.Batch {
 // await waits until a batch has a status.
 func (b bundle) await(id string, status batches.Status) batches.Batch {
 	b.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if batch := b.get(id); batch.Status == status {
 			return batch
 		}
@@ -138,7 +138,7 @@ func (b bundle) await(id string, status batches.Status) batches.Batch {
 // awaitEnqueued waits until all lines of a batch are enqueued.
 func (b bundle) awaitEnqueued(id string) batches.Batch {
 	b.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if batch := b.get(id); batch.Total > 0 && batch.Notes["enqueued"] == fmt.Sprint(batch.Total) {
 			return batch
 		}
