@@ -62,7 +62,7 @@ func (t Tracing) validate() []error {
 	}
 	add(t.Protocol != "" && t.Protocol != tracing.ProtocolHTTP && t.Protocol != tracing.ProtocolGRPC,
 		fmt.Sprintf("must be %s or %s, got %.40q", tracing.ProtocolHTTP, tracing.ProtocolGRPC, t.Protocol), "protocol")
-	add(t.SampleRatio != nil && !(*t.SampleRatio >= 0 && *t.SampleRatio <= 1), "must be 0 to 1", "sample_ratio") //nolint:staticcheck // not a number is neither
+	add(t.SampleRatio != nil && !(*t.SampleRatio >= 0 && *t.SampleRatio <= 1), "must be 0 to 1", "sample_ratio")
 	add(len(t.ServiceName) > 64, "must be at most 64 characters", "service_name")
 	add(t.Content != On && t.Content != Off, "must be on or off", "content")
 	add(t.Upstream != On && t.Upstream != Off, "must be on or off", "upstream")
@@ -113,7 +113,7 @@ func (f *File) headerValue(header TracingHeader) (value, field string, err error
 		field = "file"
 		text, err := os.ReadFile(header.File)
 		if err != nil {
-			return "", field, fmt.Errorf("%s cannot be read: %s", header.File, cause(err))
+			return "", field, fmt.Errorf("%s cannot be read: %w", header.File, cause(err))
 		}
 		if value = strings.TrimSpace(string(text)); value == "" {
 			return "", field, fmt.Errorf("%s is empty; put the header's value there", header.File)

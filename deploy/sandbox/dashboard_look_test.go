@@ -64,7 +64,8 @@ func TestDashboardLooks(t *testing.T) {
 	d := openDashboard(t, func(c *sandbox.Config) {
 		latency := simulator.Distribution{Min: 60 * time.Millisecond, Max: 400 * time.Millisecond, Shape: simulator.ShapeLogNormal}
 		c.Regions = []sandbox.Region{
-			{Name: "simulated-apac", Region: "ap-northeast-1", Latency: latency, FailureRate: 0.04}, {Name: "simulated-eu", Region: "eu-west-1", Latency: latency},
+			{Name: "simulated-apac", Region: "ap-northeast-1", Latency: latency, FailureRate: 0.04},
+			{Name: "simulated-eu", Region: "eu-west-1", Latency: latency},
 			{Name: "simulated-us", Region: "us-east-1", Latency: latency},
 		}
 	})
@@ -210,7 +211,7 @@ func fewColours(from image.Image) *image.Paletted {
 			c := at(x, y)
 			i, found := index[c]
 			if !found {
-				i = uint8(to.Palette.Index(c)) //nolint:gosec // of 256
+				i = uint8(to.Palette.Index(c))
 				index[c] = i
 			}
 			to.SetColorIndex(x, y, i)

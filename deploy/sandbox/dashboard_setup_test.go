@@ -113,12 +113,12 @@ func openDashboard(t *testing.T, change ...func(*sandbox.Config)) *dashboard {
 // serve starts the HTTP interface and waits until it answers.
 func (d *dashboard) serve(t *testing.T) {
 	t.Helper()
-	d.process = exec.Command(d.program, "producer", "--config", "forebay.yaml", "--redis", d.redisURL, "--listen", d.address, "--ops-listen", "off", "--inbox", "off", "--log-level", "error") //nolint:noctx // stop ends it
+	d.process = exec.Command(d.program, "producer", "--config", "forebay.yaml", "--redis", d.redisURL, "--listen", d.address, "--ops-listen", "off", "--inbox", "off", "--log-level", "error")
 	d.process.Dir = d.dir
 	d.process.Stderr = os.Stderr
 	require.NoError(t, d.process.Start())
 	require.Eventually(t, func() bool {
-		answer, err := http.Get("http://" + d.address + "/readyz") //nolint:noctx // of this machine
+		answer, err := http.Get("http://" + d.address + "/readyz")
 		if err != nil {
 			return false
 		}
@@ -223,7 +223,7 @@ func (d *dashboard) batch(requests int) string {
 	require.NoError(d.t, form.Close())
 	var made struct{ ID string }
 	ask := func(path, kind string, body io.Reader) {
-		answer, err := http.Post(d.url+path, kind, body) //nolint:noctx // of this machine
+		answer, err := http.Post(d.url+path, kind, body)
 		require.NoError(d.t, err)
 		defer answer.Body.Close()
 		text, err := io.ReadAll(answer.Body)

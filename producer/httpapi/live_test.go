@@ -229,7 +229,8 @@ func TestRetryMany(t *testing.T) {
 	ask := func(body string, headers ...string) (reply struct {
 		Retried, Skipped int
 		More             bool
-	}) {
+	},
+	) {
 		answer := b.ask("POST", "/v1/retries", body, headers...)
 		require.Equal(t, 200, answer.Code, answer.Body)
 		require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &reply))

@@ -134,7 +134,7 @@ func (k *Kind) ended(status string, count int64) {
 func (t *tally) add(other *tally) {
 	s, o := &t.sums, other.sums
 	s.Accepted, s.Retried = s.Accepted+o.Accepted, s.Retried+o.Retried
-	s.Tokens = s.Tokens + o.Tokens
+	s.Tokens += o.Tokens
 	t.cost, t.dearest = t.cost+other.cost, t.dearest+other.dearest
 	t.calls.add(other.calls)
 	t.jobs.add(other.jobs)
