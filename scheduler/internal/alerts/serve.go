@@ -54,7 +54,8 @@ func (w *Watch) serve(ctx context.Context, channel alerts.Channel) {
 	}
 }
 
-// deliver sends the first message that is due. It returns for how long the channel is to be left alone; 0 where there is
+// deliver sends the first message that is due. What the channel has not taken holds up what came after it: it must not hear
+// that something is over before it has heard of it. It returns for how long the channel is to be left alone; 0 where there is
 // nothing to send.
 func (w *Watch) deliver(ctx context.Context, channel alerts.Channel) (time.Duration, error) {
 	if err := w.config.Term.Err(); err != nil {
@@ -83,8 +84,10 @@ func (w *Watch) deliver(ctx context.Context, channel alerts.Channel) (time.Durat
 		var wait *alerts.WaitError
 		var stale *alerts.StaleError
 		switch {
-		case errors.As(err, &wait), errors.Is(err, alerts.ErrGone):
+		case errors.Is(err, alerts.ErrGone):
 			continue
+		case errors.As(err, &wait):
+			return min(wait.For, restAtMost), nil
 		case errors.As(err, &stale):
 			return 0, w.config.Term.Above(step, stale.Term)
 		case err != nil:

@@ -41,6 +41,7 @@ func (l *term) Above(context.Context, int64) error { return errors.New("it is an
 type provider struct {
 	mutex  sync.Mutex
 	posts  map[string]int // taken, by the channel
+	bodies []string       // those of the channel one
 	asked  map[string]int
 	status map[string]int
 	after  string
@@ -59,6 +60,9 @@ func (p *provider) RoundTrip(r *http.Request) (*http.Response, error) {
 	if status == 0 {
 		status = http.StatusOK
 		p.posts[name]++
+		if body, err := io.ReadAll(r.Body); err == nil && name == "one" {
+			p.bodies = append(p.bodies, strings.ToLower(string(body)))
+		}
 	}
 	header := http.Header{}
 	header.Set("Retry-After", p.after)
@@ -205,6 +209,26 @@ func TestABadChannelHoldsUpNoOther(t *testing.T) {
 		require.NoError(b.t, err)
 		require.Empty(b.t, waiting)
 		end()
+	})
+}
+
+// A channel that was away is told in order: not that something is over before it has heard of it, and never of what is over
+// as the last thing.
+func TestAChannelThatWasAwayIsToldInOrder(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.workers.Store(0)
+		b.provider.set("one", http.StatusInternalServerError)
+		defer b.lead()()
+		time.Sleep(10 * time.Minute) // its message rests for minutes by now
+		b.workers.Store(1)
+		time.Sleep(2 * time.Minute)
+		b.requireTaken(2, "two")
+		b.provider.set("one", 0)
+		time.Sleep(10 * time.Minute)
+		b.requireTaken(2, "one")
+		require.Contains(b.t, b.provider.bodies[0], "firing")
+		require.Contains(b.t, b.provider.bodies[1], "over")
+		require.NotContains(b.t, b.provider.bodies[1], "firing")
 	})
 }
 
