@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/stretchr/testify/assert"
@@ -117,7 +118,7 @@ func TestMetricsStayBoundedAndTellNothing(t *testing.T) {
 	processes := map[string]string{"worker": worker, "scheduler": scheduler, "producer": ways}
 
 	after := func(jobs int) map[string]string {
-		eventually(t, fmt.Sprint(jobs, " jobs are done, and their webhooks tried"), func() bool {
+		eventuallyWithin(t, 3*time.Minute, fmt.Sprint(jobs, " jobs are done, and their webhooks tried"), func() bool {
 			text := scrape(t, worker)
 			return value(t, text, `forebay_jobs_ended_total{code="",status="succeeded",task_type="fast_summary",tier="low"}`) == float64(jobs-jobs/100) &&
 				value(t, text, `forebay_webhook_attempts_total{outcome="unreachable"}`) >= float64(jobs/2-jobs/100)

@@ -160,13 +160,18 @@ func (s *stream) await(t *testing.T, text string) {
 
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	eventuallyWithin(t, 30*time.Second, what, holds)
+}
+
+func eventuallyWithin(t *testing.T, within time.Duration, what string, holds func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	for tick := time.NewTicker(20 * time.Millisecond); !holds(); {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			require.Fail(t, "waited 30s in vain until "+what)
+			require.Fail(t, "waited "+within.String()+" in vain until "+what)
 		}
 	}
 }
