@@ -149,9 +149,9 @@ func TestMetricsStayBoundedAndTellNothing(t *testing.T) {
 	assert.InDelta(t, many/100, value(t, at["producer"], `forebay_jobs_refused_total{code="invalid_job",way="http"}`), 0)
 	assert.InDelta(t, 64, value(t, at["worker"], `forebay_slots{state="total"}`), 0)
 	assert.InDelta(t, many-many/100, value(t, at["worker"], `forebay_queue_latency_seconds_count{queue="bulk"}`), 0)
-	assert.Regexp(t, `forebay_jobs_ended_by_route_total\{endpoint="simulated-[a-z-]+",model="[^"]+",status="succeeded"\} `, at["worker"])
-	assert.Regexp(t, `forebay_ledger_attempts_total\{endpoint="simulated-[a-z-]+",state="settled"\} `, at["worker"])
-	assert.Regexp(t, `forebay_open_attempts\{endpoint="simulated-[a-z-]+"\} 0`, at["worker"])
+	assert.Regexp(t, `forebay_jobs_ended_by_route_total\{endpoint="simulated-[a-z0-9-]+",model="[^"]+",status="succeeded"\} `, at["worker"])
+	assert.Regexp(t, `forebay_ledger_attempts_total\{endpoint="simulated-[a-z0-9-]+",state="settled"\} `, at["worker"])
+	assert.Regexp(t, `forebay_open_attempts\{endpoint="simulated-[a-z0-9-]+"\} 0`, at["worker"])
 	t.Logf("series: worker %d, scheduler %d, producer %d", len(own(at["worker"])), len(own(at["scheduler"])), len(own(at["producer"])))
 	assert.InDelta(t, 1, value(t, at["scheduler"], "forebay_leader"), 0)
 }
