@@ -296,13 +296,18 @@ func (f *File) checkAlerts() []Problem {
 	for i, channel := range settings.Channels {
 		for _, secret := range []struct {
 			alerts.Secret
+			read func() (string, error)
 			path []string
 			name string
-		}{{channel.URL, nil, "url"}, {channel.Secret, nil, "secret"}, {channel.Mail.Password, []string{"mail"}, "password"}} {
+		}{
+			{channel.URL, channel.Address, nil, "url"},
+			{channel.Secret, channel.Secret.Read, nil, "secret"},
+			{channel.Mail.Password, channel.Mail.Password.Read, []string{"mail"}, "password"},
+		} {
 			if !secret.Set() {
 				continue
 			}
-			if _, err := secret.Read(); err != nil {
+			if _, err := secret.read(); err != nil {
 				suffix := "_env"
 				if secret.File != "" {
 					suffix = "_file"

@@ -33,6 +33,19 @@ func TestAlertsOfAFile(t *testing.T) {
 	require.Nil(t, file.AlertSettings())
 }
 
+// What a channel's variable holds is looked at before anything is sent, and never repeated.
+func TestACheckReadsTheURLsOfChannels(t *testing.T) {
+	t.Setenv("A_URL", "not-a-url-but-a-secret")
+	file, err := Parse("forebay.yaml", []byte(smallest))
+	require.NoError(t, err)
+	var told []string
+	for _, problem := range Check(file) {
+		told = append(told, problem.String())
+	}
+	require.Contains(t, strings.Join(told, "\n"), "the environment variable A_URL holds no URL: https:// and the rest of it")
+	require.NotContains(t, strings.Join(told, "\n"), "but-a-secret")
+}
+
 func TestBadAlertsAreRefusedWithTheirPlace(t *testing.T) {
 	t.Parallel()
 	for given, want := range map[string]string{

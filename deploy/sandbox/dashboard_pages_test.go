@@ -289,6 +289,17 @@ func TestDashboardByKeyboard(t *testing.T) {
 }
 
 // What is told while the server is away is told afterwards, and nothing twice.
+// A Redis that hangs is no reason to show old figures as live ones.
+func TestDashboardSaysThatRedisHangs(t *testing.T) {
+	t.Parallel()
+	d := openDashboard(t)
+	d.visit("/")
+	d.becomes(`document.querySelector("#live").textContent.endsWith("live")`)
+	require.NoError(t, d.redis.ClientPause(t.Context(), 8*time.Second).Err())
+	d.becomes(`document.querySelector("#live").textContent.includes("Redis does not answer")`)
+	d.becomes(`document.querySelector("#live").textContent.endsWith("live")`)
+}
+
 func TestDashboardReconnects(t *testing.T) {
 	t.Parallel()
 	d := openDashboard(t)

@@ -102,7 +102,7 @@ type frame struct {
 // frame writes what a listener may see of a frame.
 func (s *eventStream) frame(l *listener, f frame) {
 	if f.name != frameEvents {
-		if l.identity.Operator {
+		if l.identity.Operator || f.name == frameStore {
 			s.write(fmt.Sprintf("event: %s\ndata: %s\n\n", f.name, f.data))
 		}
 		return

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,8 @@ const (
 	frameEvents   = "events"
 	frameStatus   = "status"
 	frameActivity = "activity"
+	// frameStore says whether Redis answers: when it no longer does, and when it does again.
+	frameStore = "store"
 )
 
 const (
@@ -31,6 +34,8 @@ const (
 	countsEvery = time.Second
 	statusEvery = time.Second
 	statusShare = 5
+	// answersWithin is how long Redis may take for the events before listeners are told that what they see is old.
+	answersWithin = 2 * time.Second
 	// mostRead is how many entries of a stream are read at a time.
 	mostRead = 1000
 	// backlogOf is how many events of each stream are read for a new listener, and backlogAfter how many after a break.
@@ -192,8 +197,15 @@ func (h *hub) readActivity(ctx context.Context) (any, error) {
 // follow reads both streams, from now on.
 func (h *hub) follow(ctx context.Context, reading chan<- struct{}) {
 	var at position
+	answered := true
 	for ctx.Err() == nil {
-		read, err := h.read(ctx, at)
+		bounded, cancel := context.WithTimeout(ctx, answersWithin)
+		read, err := h.read(bounded, at)
+		cancel()
+		if answers := err == nil; answers != answered && ctx.Err() == nil {
+			answered = answers
+			h.tell(ctx, frame{name: frameStore, data: fmt.Appendf(nil, `{"answers":%t}`, answers)})
+		}
 		switch {
 		case err != nil:
 			if ctx.Err() == nil {

@@ -85,6 +85,7 @@ func (r *Recorder) Ended(known *catalog.Catalog, job tasks.Job, status tasks.Sta
 	if result.Error != nil {
 		event.code, event.class = metrics.Code(result.Error.Code), metrics.Class(result.Error.Class)
 	}
+	told := r.fields(event)
 	r.record(func() {
 		r.counts[field(wordEnded, string(status), taskType, tier)]++
 		if event.code != "" {
@@ -93,7 +94,7 @@ func (r *Recorder) Ended(known *catalog.Catalog, job tasks.Job, status tasks.Sta
 		if took >= 0 {
 			r.counts[field(wordJob, bucket(took))]++
 		}
-		r.tell(event)
+		r.tell(told)
 	})
 }
 
@@ -107,9 +108,10 @@ func (r *Recorder) Retried(known *catalog.Catalog, job tasks.Job, run int, failu
 	if failure != nil {
 		event.code, event.class = metrics.Code(failure.Code), metrics.Class(failure.Class)
 	}
+	told := r.fields(event)
 	r.record(func() {
 		r.counts[field(wordRetried, event.class)]++
-		r.tell(event)
+		r.tell(told)
 	})
 }
 
@@ -166,12 +168,8 @@ type event struct {
 	attempts                           int
 }
 
-// tell keeps an event until it is written. The newest are kept.
-func (r *Recorder) tell(e event) {
-	if len(r.events) >= mostEvents {
-		r.events, r.dropped = r.events[1:], r.dropped+1
-		r.unwritten.Inc()
-	}
+// fields are an event as the stream has it.
+func (r *Recorder) fields(e event) []any {
 	fields := []any{
 		"type", e.kind, "at", r.now().UTC().Format(events.Layout), "job", e.job.ID, "run", e.run, "tenant", e.job.Tenant,
 		"task_type", e.job.TaskType, "queue", string(e.job.Priority), "tier", e.tier, "model", e.model, "endpoint", e.endpoint,
@@ -179,6 +177,15 @@ func (r *Recorder) tell(e event) {
 	}
 	if e.took >= 0 {
 		fields = append(fields, "took_ms", e.took.Milliseconds())
+	}
+	return fields
+}
+
+// tell keeps an event until it is written. The newest are kept.
+func (r *Recorder) tell(fields []any) {
+	if len(r.events) >= mostEvents {
+		r.events, r.dropped = r.events[1:], r.dropped+1
+		r.unwritten.Inc()
 	}
 	r.events = append(r.events, fields)
 }

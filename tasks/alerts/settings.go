@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -100,6 +101,19 @@ type Secret struct {
 	Env, File string
 	// Lookup reads the environment; nil for the process's.
 	Lookup func(string) (string, bool)
+}
+
+// Address is the URL that is posted to. The error says where none is; it never holds any part of one.
+func (c Channel) Address() (string, error) {
+	address, err := c.URL.Read()
+	if err != nil {
+		return "", err
+	}
+	parsed, err := url.Parse(address)
+	if err != nil || parsed.Host == "" || parsed.Scheme != "https" && parsed.Scheme != "http" {
+		return "", fmt.Errorf("%s holds no URL: https:// and the rest of it", c.URL)
+	}
+	return address, nil
 }
 
 // mostSecret bounds a secret, so that a wrong file is not taken for one.

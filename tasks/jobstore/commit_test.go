@@ -107,6 +107,7 @@ func TestOutcomeAddsUpTheLedger(t *testing.T) {
 	t.Parallel()
 	record := &Record{Attempts: []tasks.Attempt{{Seq: 1, CostUSD: 1}, {Seq: 2}}}
 	result := record.Outcome(tasks.StatusSucceeded, time.Now(), tasks.Attempt{Seq: 2, CostUSD: 2}, tasks.Attempt{Seq: 3, CostUSD: 4})
+	require.Len(t, result.Attempts, 3, "whoever is told of the end hears of all calls")
 	require.InDelta(t, 7, result.CostUSD, 1e-9)
 }
 

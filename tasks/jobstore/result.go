@@ -35,7 +35,8 @@ func (r *Record) Result() tasks.Result {
 
 // Outcome begins the result of a commit: everything that the record knows, and the cost of its ledger together with
 // the given attempts, those that were begun or ended since the record was read. The caller adds what the answer
-// brought: model, endpoint, text, usage, or the error.
+// brought: model, endpoint, text, usage, or the error. The attempts are for whoever is told of the end; what is written has none,
+// since they stand in the ledger.
 func (r *Record) Outcome(status tasks.Status, finishedAt time.Time, attempts ...tasks.Attempt) tasks.Result {
 	ledger := slices.Clone(r.Attempts)
 	for _, attempt := range attempts {
@@ -46,7 +47,7 @@ func (r *Record) Outcome(status tasks.Status, finishedAt time.Time, attempts ...
 			ledger = append(ledger, attempt)
 		}
 	}
-	result := tasks.Result{Status: status, CostUSD: costOf(ledger), FinishedAt: millisecondsOf(&finishedAt)}
+	result := tasks.Result{Status: status, Attempts: ledger, CostUSD: costOf(ledger), FinishedAt: millisecondsOf(&finishedAt)}
 	r.describe(&result)
 	return result
 }

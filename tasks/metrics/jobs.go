@@ -16,7 +16,7 @@ func NewEnds(registerer prometheus.Registerer) *Ends {
 	return &Ends{
 		count: Counter(registerer, "forebay_jobs_ended_total", "Jobs that this process has ended.", "status", "task_type", "tier", "code"),
 		routes: Counter(registerer, "forebay_jobs_ended_by_route_total",
-			"Jobs that this process has ended, by the route of their answer; empty for those without one.", "status", "model", "endpoint"),
+			"Jobs that this process has ended, by the route of their answer, or of their last call; empty for those that were never called for.", "status", "model", "endpoint"),
 	}
 }
 
@@ -27,7 +27,7 @@ func (e *Ends) Ended(known *catalog.Catalog, job tasks.Job, status tasks.Status,
 		code = Code(result.Error.Code)
 	}
 	e.count.WithLabelValues(string(status), TaskType(known, job), Tier(known, job, result.Model), code).Inc()
-	model, endpoint := result.Model, result.Endpoint // of the answer; the record has the other calls, and a result that is written has not
+	model, endpoint := result.Model, result.Endpoint
 	if calls := len(result.Attempts); endpoint == "" && calls > 0 {
 		model, endpoint = result.Attempts[calls-1].Model, result.Attempts[calls-1].Endpoint
 	}

@@ -43,7 +43,7 @@ func TestEndsAreCountedByTheirLastRoute(t *testing.T) {
 	ends.Ended(known, tasks.Job{}, tasks.StatusFailed, tasks.Result{Attempts: []tasks.Attempt{{Model: "m", Endpoint: "far"}, {Model: "m", Endpoint: "near"}}})
 	ends.Ended(known, tasks.Job{}, tasks.StatusFailed, tasks.Result{Attempts: []tasks.Attempt{{Model: "made up", Endpoint: "far"}}})
 	assert.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(`
-# HELP forebay_jobs_ended_by_route_total Jobs that this process has ended, by the route of their answer; empty for those without one.
+# HELP forebay_jobs_ended_by_route_total Jobs that this process has ended, by the route of their answer, or of their last call; empty for those that were never called for.
 # TYPE forebay_jobs_ended_by_route_total counter
 forebay_jobs_ended_by_route_total{endpoint="",model="",status="cancelled"} 1
 forebay_jobs_ended_by_route_total{endpoint="near",model="m",status="failed"} 1

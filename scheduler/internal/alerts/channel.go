@@ -61,7 +61,7 @@ func (s *Sender) Send(ctx context.Context, channel alerts.Channel, message alert
 	if !known {
 		return fmt.Errorf("there are no channels of the type %q", channel.Type)
 	}
-	address, err := channel.URL.Read()
+	address, err := channel.Address()
 	if err != nil {
 		return err
 	}
@@ -89,10 +89,6 @@ func (s *Sender) post(ctx context.Context, made post, channel alerts.Channel) ([
 		if encoded, err = json.Marshal(made.Body); err != nil {
 			return nil, fmt.Errorf("write it as JSON: %w", err)
 		}
-	}
-	parsed, err := url.Parse(made.URL)
-	if err != nil || parsed.Host == "" || parsed.Scheme != "https" && parsed.Scheme != "http" {
-		return nil, fmt.Errorf("%s holds no URL: https:// and the rest of it", channel.URL)
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, made.URL, bytes.NewReader(encoded))
 	if err != nil {

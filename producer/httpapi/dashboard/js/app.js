@@ -70,6 +70,7 @@ function drawNav() {
 
 const liveWords = {
   connecting: ["…", "connecting"], live: ["●", "live"], reconnecting: ["↻", "reconnecting"], refused: ["○", "not live"], ended: ["○", "not live"],
+  stale: ["○", "old: Redis does not answer"],
 };
 
 function drawFoot() {

@@ -15,10 +15,16 @@ let stream = null;
 
 export const latest = { state: "connecting", status: null, activity: null, problem: null };
 
+/** How the connection is; a live one tells when Redis no longer answers, so that what is shown is old. */
+let connection = "connecting";
+let storeAnswers = true;
+
 function setState(state, problem = null) {
-  latest.state = state;
+  if (state !== connection) storeAnswers = true; // a new connection says so by itself where it does not
+  connection = state;
+  latest.state = state === "live" && !storeAnswers ? "stale" : state;
   latest.problem = problem;
-  for (const listener of stateListeners) listener(state, problem);
+  for (const listener of stateListeners) listener(latest.state, problem);
 }
 
 function take({ type, data }) {
@@ -31,6 +37,10 @@ function take({ type, data }) {
   if (type === "status") gathered.status = latest.status = value;
   else if (type === "activity") gathered.activity = latest.activity = value;
   else if (type === "events") takeEvents(value);
+  else if (type === "store") {
+    storeAnswers = value.answers;
+    return setState(connection, latest.problem);
+  }
   else return;
   if (!timer) timer = setTimeout(give, every);
 }
